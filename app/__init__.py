@@ -1,0 +1,1 @@
+"""The program: pipeline, settings, command line, results and the three ways in."""

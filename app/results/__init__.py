@@ -1,0 +1,1 @@
+"""One report record, written as JSON, HTML, PDF, DICOM SR and SEG, and FHIR."""

@@ -1,0 +1,1 @@
+"""Study in, Finding and Comparison out."""

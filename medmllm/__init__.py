@@ -1,0 +1,1 @@
+"""Study, findings, comparisons and evidence in, a grounded Report out."""

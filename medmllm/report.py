@@ -1,0 +1,115 @@
+"""The noun at the top: a draft report in which every sentence carries what it rests on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from expert_models.finding import Comparison, Finding, Region
+from rag.evidence import Evidence
+
+
+class Section(StrEnum):
+    """The sections of a radiology report, in their order (LOINC codes in app/results)."""
+
+    INDICATION = "indication"
+    TECHNIQUE = "technique"
+    COMPARISON = "comparison"
+    FINDINGS = "findings"
+    IMPRESSION = "impression"
+
+
+class CheckKind(StrEnum):
+    """What a sentence was checked for."""
+
+    LATERALITY = "laterality"
+    NEGATION = "negation"
+    NUMBER = "number"
+    CHANGE_WITHOUT_PRIOR = "change_without_prior"
+    UNSUPPORTED = "unsupported"
+    IMAGE_CONTROL = "image_control"
+
+
+class Verdict(StrEnum):
+    """The outcome of one check."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check of one sentence; reason says what was compared when it failed."""
+
+    kind: CheckKind
+    verdict: Verdict
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Grounding:
+    """What a sentence rests on. attributes are DICOM keywords of the study it restates (Modality, ViewPosition ...)."""
+
+    finding_ids: tuple[str, ...] = ()
+    comparison_ids: tuple[str, ...] = ()
+    evidence_ids: tuple[str, ...] = ()
+    regions: tuple[Region, ...] = ()
+    attributes: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.finding_ids or self.comparison_ids or self.evidence_ids or self.regions or self.attributes
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One sentence of the report. A sentence with an empty grounding is shown as ungrounded."""
+
+    text: str
+    section: Section
+    grounding: Grounding = field(default_factory=Grounding)
+    checks: tuple[Check, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise ValueError("a sentence needs text")
+
+    @property
+    def is_grounded(self) -> bool:
+        """True when it names what it rests on and no check failed."""
+        return bool(self.grounding) and all(check.verdict is Verdict.PASSED for check in self.checks)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A draft report and everything its sentences refer to.
+
+    writer names what wrote it ("template", "mllm:<model>"). notices say what degraded and why, for the reader.
+    Raises ValueError when a sentence cites an id that is not in it: an invented reference cannot become a link.
+    """
+
+    study_uid: str
+    sentences: tuple[Sentence, ...]
+    findings: tuple[Finding, ...]
+    comparisons: tuple[Comparison, ...]
+    evidence: tuple[Evidence, ...]
+    writer: str
+    notices: tuple[str, ...] = ()
+    is_draft: bool = True
+
+    def __post_init__(self) -> None:
+        for name, items in (("finding", self.findings), ("comparison", self.comparisons), ("evidence", self.evidence)):
+            ids = [item.id for item in items]
+            if len(set(ids)) != len(ids):
+                raise ValueError(f"a {name} id stands twice in the report")
+        known = {item.id for item in (*self.findings, *self.comparisons, *self.evidence)}
+        for sentence in self.sentences:
+            grounding = sentence.grounding
+            cited = {*grounding.finding_ids, *grounding.comparison_ids, *grounding.evidence_ids}
+            if unknown := sorted(cited - known):
+                raise ValueError(f"a sentence cites {', '.join(unknown)}, which the report does not hold")
+
+    def section(self, section: Section) -> tuple[Sentence, ...]:
+        """The sentences of one section, in order."""
+        return tuple(sentence for sentence in self.sentences if sentence.section is section)

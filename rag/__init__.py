@@ -1,0 +1,1 @@
+"""Findings in, Evidence from the literature out."""
