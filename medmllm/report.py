@@ -99,7 +99,11 @@ class Report:
     is_draft: bool = True
 
     def __post_init__(self) -> None:
-        for name, items in (("finding", self.findings), ("comparison", self.comparisons), ("evidence", self.evidence)):
+        for name, items in (
+            ("finding", self.findings),
+            ("comparison", self.comparisons),
+            ("evidence", self.evidence),
+        ):
             ids = [item.id for item in items]
             if len(set(ids)) != len(ids):
                 raise ValueError(f"a {name} id stands twice in the report")

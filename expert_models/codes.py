@@ -1,0 +1,48 @@
+"""The coded concepts that findings, results and the literature share.
+
+SNOMED CT codes are those of DICOM's own context groups (PS3.16, as listed by pydicom) where DICOM has the concept;
+the others were looked up in public terminology extracts, see docs/decisions.md. Where no terminology we could check
+has the concept, the code is ours: scheme 99WETREAD, as PS3.16 section 8.2 provides for private schemes.
+"""
+
+from __future__ import annotations
+
+from expert_models.finding import Code
+
+# Anatomy
+LUNG = Code("39607008", "SCT", "Lung")
+HEART = Code("80891009", "SCT", "Heart")
+UPPER_LOBE = Code("45653009", "SCT", "Upper lobe of lung")
+MIDDLE_LOBE = Code("72481006", "SCT", "Middle lobe of right lung")
+LOWER_LOBE = Code("90572001", "SCT", "Lower lobe of lung")
+PLEURA = Code("3120008", "SCT", "Pleural structure")
+CHEST = Code("816094009", "SCT", "Chest")
+
+# Findings
+CARDIOMEGALY = Code("8186001", "SCT", "Cardiomegaly")
+LUNG_NODULE = Code("786838002", "SCT", "Nodule of lung")
+LUNG_MASS = Code("RID39056", "RADLEX", "Lung mass")
+PLEURAL_EFFUSION = Code("60046008", "SCT", "Pleural effusion")
+PNEUMOTHORAX = Code("36118008", "SCT", "Pneumothorax")
+CONSOLIDATION = Code("95436008", "SCT", "Lung consolidation")
+ATELECTASIS = Code("46621007", "SCT", "Atelectasis")
+PULMONARY_EDEMA = Code("19242006", "SCT", "Pulmonary edema")
+
+# Measurements
+CARDIOTHORACIC_RATIO = Code("cardiothoracic-ratio", "99WETREAD", "Cardiothoracic ratio")
+CARDIAC_DIAMETER = Code("cardiac-diameter", "99WETREAD", "Transverse cardiac diameter")
+THORACIC_DIAMETER = Code("thoracic-diameter", "99WETREAD", "Internal transverse thoracic diameter")
+VOLUME = Code("118565006", "SCT", "Volume")
+LONG_AXIS = Code("103339001", "SCT", "Long axis")
+SHORT_AXIS = Code("103340004", "SCT", "Short axis")
+MEAN_ATTENUATION = Code("112181", "DCM", "Mean Attenuation Coefficient")
+PROBABILITY = Code("122157", "DCM", "Probability")
+
+# Units (UCUM)
+MILLIMETER = Code("mm", "UCUM", "mm")
+MILLILITER = Code("mL", "UCUM", "mL")
+RATIO = Code("{ratio}", "UCUM", "ratio")
+HOUNSFIELD_UNIT = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
+PIXEL = Code("{pixels}", "UCUM", "pixels")  # lengths on a picture whose spacing is unknown
+
+ANATOMY = frozenset({LUNG, HEART})  # concepts that are organs: present, measured, never a diagnosis

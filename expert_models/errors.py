@@ -1,0 +1,18 @@
+"""What can go wrong with an expert; none of it stops the others.
+
+ExpertError
+├── CardInvalid      a card does not say what it must
+└── WeightsMismatch  the weights are missing, or are not those the card names
+"""
+
+
+class ExpertError(Exception):
+    """The root of this package's errors."""
+
+
+class CardInvalid(ExpertError):  # noqa: N818 - named for what is so
+    """A card does not say what it must."""
+
+
+class WeightsMismatch(ExpertError):  # noqa: N818
+    """The weights are missing, or are not those the card names."""

@@ -1,0 +1,50 @@
+"""What the experts need from outside, and what an expert is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from dicom_io.study import Series, Study
+from expert_models.finding import Code, Comparison, ExpertTag, Finding
+
+
+class Masks(Protocol):
+    """Where boolean masks are kept, by content."""
+
+    def save(self, mask: npt.NDArray[np.bool_]) -> str:
+        """Keep a mask of any 3-D shape and return its key; the same mask gives the same key."""
+
+    def load(self, key: str) -> npt.NDArray[np.bool_]:
+        """The mask of this key; KeyError when there is none."""
+
+
+class Expert(Protocol):
+    """One model or method. It answers for `concepts` on every series that it accepts."""
+
+    @property
+    def tag(self) -> ExpertTag:
+        """Name, version, weights."""
+
+    @property
+    def concepts(self) -> tuple[Code, ...]:
+        """What it is asked about: each becomes not_assessed, with the reason, when the expert fails."""
+
+    def refuses(self, series: Series) -> str | None:
+        """Why this series is not for this expert, in one sentence; None when it is."""
+
+    def examine(self, series: Series, masks: Masks) -> Sequence[Finding]:
+        """Findings of one accepted series; the panel renumbers their ids."""
+
+
+class Experts(Protocol):
+    """What the pipeline calls."""
+
+    def examine(self, study: Study) -> tuple[Finding, ...]:
+        """Every expert's findings on the study, ids f1, f2 ... Never raises for a failing expert."""
+
+    def compare(self, study: Study, findings: Sequence[Finding]) -> tuple[Comparison, ...]:
+        """What changed since the newest prior that can be compared; empty without one."""
