@@ -15,9 +15,7 @@ from rag.errors import RagError
 from rag.evidence import Evidence
 from rag.ports import Library
 
-Watch = Callable[
-    [str, float | None], None
-]  # (stage, None) when it starts, (stage, seconds) when it has ended
+Watch = Callable[[str, float | None], None]  # (stage, None) when it starts, (stage, seconds) when it has ended
 
 
 def nobody(stage: str, seconds: float | None) -> None:

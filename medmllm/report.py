@@ -57,9 +57,7 @@ class Grounding:
     attributes: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(
-            self.finding_ids or self.comparison_ids or self.evidence_ids or self.regions or self.attributes
-        )
+        return bool(self.finding_ids or self.comparison_ids or self.evidence_ids or self.regions or self.attributes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +97,15 @@ class Report:
     is_draft: bool = True
 
     def __post_init__(self) -> None:
-        for name, items in (
-            ("finding", self.findings),
-            ("comparison", self.comparisons),
-            ("evidence", self.evidence),
-        ):
-            ids = [item.id for item in items]
-            if len(set(ids)) != len(ids):
-                raise ValueError(f"a {name} id stands twice in the report")
-        known = {item.id for item in (*self.findings, *self.comparisons, *self.evidence)}
+        ids = [each.id for each in self.findings]
+        ids += [each.id for each in self.comparisons]
+        ids += [each.id for each in self.evidence]
+        if len(set(ids)) != len(ids):
+            raise ValueError("an id stands twice in the report")
         for sentence in self.sentences:
             grounding = sentence.grounding
             cited = {*grounding.finding_ids, *grounding.comparison_ids, *grounding.evidence_ids}
-            if unknown := sorted(cited - known):
+            if unknown := sorted(cited - set(ids)):
                 raise ValueError(f"a sentence cites {', '.join(unknown)}, which the report does not hold")
 
     def section(self, section: Section) -> tuple[Sentence, ...]:
