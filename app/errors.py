@@ -1,0 +1,49 @@
+"""What the program tells its user when it cannot go on: one sentence, and an exit code.
+
+AppError                 1
+├── BadSetting           2  a setting is unknown or has a value that cannot be
+│   └── UnknownBackend   2  a URL names a backend that does not exist
+├── NothingToReport      3  no input held a study that can be reported on
+└── StorageFailed        4  a folder or database cannot be read or written (full, read-only, absent)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dicom_io.study import LeftOut
+
+
+class AppError(Exception):
+    """The root of the errors that end a command. The message is shown as it is."""
+
+    exit_code = 1
+
+
+class BadSetting(AppError):  # noqa: N818 - named for what is so, as are its siblings
+    """A setting is unknown or has a value that cannot be."""
+
+    exit_code = 2
+
+
+class UnknownBackend(BadSetting):
+    """A URL names a backend that does not exist."""
+
+    def __init__(self, setting: str, scheme: str, known: Sequence[str]) -> None:
+        super().__init__(f"{setting} names the backend {scheme!r}; known are {', '.join(known)}")
+
+
+class NothingToReport(AppError):  # noqa: N818
+    """No input held a study that can be reported on; `left_out` lists every input with its reason."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, left_out: Sequence[LeftOut] = ()) -> None:
+        super().__init__(message)
+        self.left_out = tuple(left_out)
+
+
+class StorageFailed(AppError):  # noqa: N818
+    """A folder or database cannot be read or written."""
+
+    exit_code = 4

@@ -1,0 +1,93 @@
+"""Settings: from the constructor, from WETREAD_… variables, from wetread.toml, in this order of precedence.
+
+docs/configuration.md documents every one; a test fails when it does not. An unknown key is an error.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from app.errors import BadSetting
+
+PREFIX = "WETREAD_"
+CONFIG_VARIABLE = "WETREAD_CONFIG"  # names another file than ./wetread.toml; not itself a setting
+
+
+def default_home() -> Path:
+    """The folder that holds archive, masks, literature and database: $XDG_DATA_HOME/wetread, or its usual place."""
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "wetread"
+
+
+class Settings(BaseSettings):
+    """Every setting with its default. URLs left empty lie below `home`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    home: Path = Field(default_factory=default_home, description="Folder for everything wetread keeps.")
+    database_url: str = Field("", description="SQLAlchemy URL of the reports' database; empty: SQLite in home.")
+    blobs_url: str = Field("", description="Where masks are kept (file:///folder); empty: a folder in home.")
+    vectors_url: str = Field("", description="memory:, chroma+file:///folder or chroma+http://host:port.")
+    embedder_url: str = Field("minilm:", description="Encoder of the literature: minilm: or hashing:.")
+    mllm_url: str = Field(
+        "template:", description="Who writes: template:, or openai+http(s)://host:port/v1 for a language model."
+    )
+    mllm_model: str = Field("", description="Model name at mllm_url; empty: the only one it offers.")
+    mllm_api_key: SecretStr = Field(SecretStr(""), description="Bearer token for mllm_url.")
+    mllm_timeout_s: float = Field(120.0, gt=0, description="Seconds to wait for the language model.")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where the experts run.")
+    threads: int = Field(0, ge=0, description="Threads of the experts; 0: as many as there are cores.")
+    priors: int = Field(3, ge=0, le=20, description="How many earlier studies to attach.")
+    evidence: int = Field(6, ge=0, le=20, description="How many passages of literature a report may cite.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="Least level logged.")
+    log_format: Literal["console", "json"] = Field("console", description="How log lines on stderr look.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Constructor, then environment, then the TOML file; neither .env nor secret files."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=config_file())
+
+    def url_of(self, name: Literal["database_url", "blobs_url", "vectors_url"]) -> str:
+        """The URL as set, or the default one below home."""
+        home = self.home.expanduser().resolve()
+        below_home = {
+            "database_url": f"sqlite:///{home / 'wetread.db'}",
+            "blobs_url": f"file://{home / 'masks'}",
+            "vectors_url": f"chroma+file://{home / 'literature'}",
+        }
+        url: str = getattr(self, name)
+        return url or below_home[name]
+
+
+def config_file() -> Path:
+    """The TOML file that is read if it exists."""
+    return Path(os.environ.get(CONFIG_VARIABLE) or "wetread.toml")
+
+
+def load_settings(**given: Any) -> Settings:
+    """Settings with every source applied. Raises BadSetting with one sentence that names the key."""
+    if os.environ.get(CONFIG_VARIABLE) and not config_file().is_file():
+        raise BadSetting(f"{CONFIG_VARIABLE} names a file that does not exist: {config_file()}")
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG_VARIABLE}
+    if unknown := sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known):
+        raise BadSetting(f"unknown setting in the environment: {', '.join(unknown)}")
+    try:
+        return Settings(**given)
+    except ValidationError as exc:
+        first = exc.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        said = "unknown setting" if first["type"] == "extra_forbidden" else first["msg"].lower()
+        raise BadSetting(f"setting {where}: {said}") from None
+    except ValueError as exc:  # the TOML itself cannot be parsed
+        raise BadSetting(f"{config_file()} is not valid TOML: {exc}") from exc
