@@ -1,0 +1,68 @@
+"""`wetread evaluate experts`: the experts that ship, run on labelled data, scored with 95 % intervals.
+
+A source is a folder laid out as the development data are (one folder per pack, each with an index.csv; every pack found
+is used, and rows whose split is "train" never are), or `phantom:START-STOP`, a range of seeds drawn on the fly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Progress = Callable[[str], None]
+
+BOOTSTRAPS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One figure: its mean over n cases, and the 95 % interval of a bootstrap over patients."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What one suite measured on one source with one version of the product."""
+
+    suite: str
+    source: str
+    version: str
+    metrics: tuple[Metric, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """{"suite", "source", "version", "metrics": [{"name", "value", "low", "high", "n"}]}."""
+        return {**asdict(self), "metrics": [asdict(metric) for metric in self.metrics]}
+
+
+def mean_metric(name: str, values: Sequence[float], patients: Sequence[str]) -> Metric:
+    """The mean of one value per case, with an interval from resampling patients (cases of a patient stay together)."""
+    array = np.asarray(values, dtype=np.float64)
+    return bootstrapped(name, lambda index: float(array[index].mean()), patients)
+
+
+def bootstrapped(name: str, score: Callable[[npt.NDArray[np.int64]], float], patients: Sequence[str]) -> Metric:
+    """Any score of a set of cases, given as their indices (with repeats), with a bootstrap over patients.
+
+    score may return nan for a draw on which it is undefined (an AUROC of one class); such draws are left out.
+    """
+    if not patients:
+        raise ValueError(f"{name} has no case to score")
+    names, owner = np.unique(np.asarray(patients), return_inverse=True)
+    members = [np.flatnonzero(owner == each) for each in range(len(names))]
+    random = np.random.default_rng(0)
+    draws = [
+        score(np.concatenate([members[each] for each in random.integers(0, len(names), len(names))]))
+        for _ in range(BOOTSTRAPS)
+    ]
+    value = score(np.arange(len(patients)))
+    low, high = np.nanpercentile(draws, [2.5, 97.5])
+    return Metric(name, value, min(float(low), value), max(float(high), value), len(patients))

@@ -1,0 +1,1 @@
+"""How the packaged weights are made: seeded recipes that anyone with the data can run again."""
