@@ -9,7 +9,10 @@ AppError                 1
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from dicom_io.study import LeftOut
 
@@ -47,3 +50,25 @@ class StorageFailed(AppError):  # noqa: N818
     """A folder or database cannot be read or written."""
 
     exit_code = 4
+
+
+WHY = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission is denied",
+    errno.EPERM: "permission is denied",
+    errno.ENOTDIR: "a file stands where a folder is needed",
+    errno.EEXIST: "a file stands where a folder is needed",
+}
+
+
+@contextmanager
+def storage(folder: Path) -> Iterator[Path]:
+    """Make sure that the folder exists, and turn what goes wrong inside it into one sentence."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+    except OSError as exc:
+        why = WHY.get(exc.errno or 0, exc.strerror or type(exc).__name__)
+        raise StorageFailed(f"{folder} cannot be written: {why}") from exc

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from app.errors import StorageFailed
+from app.errors import storage
 
 
 class FolderMasks:
@@ -28,13 +27,10 @@ class FolderMasks:
         path = self._path(key)
         if path.exists():
             return key
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with storage(path.parent):
             with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
                 np.savez_compressed(part, bits=bits, shape=np.array(mask.shape, dtype=np.int64))
             Path(part.name).replace(path)
-        except OSError as exc:
-            raise StorageFailed(f"a mask cannot be kept in {self._folder}: {os.strerror(exc.errno or 0)}") from exc
         return key
 
     def load(self, key: str) -> npt.NDArray[np.bool_]:

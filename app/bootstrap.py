@@ -1,0 +1,154 @@
+"""The one place that names concrete adapters: settings in, the parts of the program out.
+
+Nothing is opened here. A backend opens at its first use, so `wetread --help` and `wetread studies` stay quick.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from app.errors import UnknownBackend
+from app.pipeline import Parts
+from app.settings import Settings
+from dicom_io.archive import FolderArchive
+from dicom_io.identity import Hasher, load_secret
+from expert_models.ports import Masks
+from medmllm.ports import LanguageModel, Writer
+from rag.ports import Embedder, VectorStore
+from rag.retrieve import HybridLibrary
+
+# Dependencies that would otherwise ask the network for something, or tell it something.
+QUIET = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "ANONYMIZED_TELEMETRY": "False",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "DO_NOT_TRACK": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Everything a way in needs: the parts of the pipeline, and the concrete stores behind some of them."""
+
+    settings: Settings
+    parts: Parts
+    archive: FolderArchive
+    library: HybridLibrary
+    masks: Masks
+    hasher: Hasher
+
+
+def keep_quiet() -> None:
+    """Turn the telemetry and the downloads of every dependency off, for this process and its children."""
+    os.environ.update(QUIET)
+
+
+def open_program(settings: Settings) -> Program:
+    """Put the program together. Raises BadSetting when a URL cannot be understood."""
+    from app.adapters.database import DatabaseReports
+    from app.adapters.outbox import LogOutbox
+
+    keep_quiet()
+    home = settings.home.expanduser()
+    secret = load_secret(home)
+    hasher = Hasher(secret)
+    archive = FolderArchive(home / "archive", secret, priors=settings.priors)
+    masks = open_masks(settings)
+    library = open_library(settings)
+    parts = Parts(
+        archive=archive,
+        experts=open_experts(settings, masks),
+        library=library,
+        writer=open_writer(settings),
+        reports=DatabaseReports(settings.url_of("database_url")),
+        outbox=LogOutbox(hasher),
+    )
+    return Program(settings, parts, archive, library, masks, hasher)
+
+
+def open_masks(settings: Settings) -> Masks:
+    """Where masks are kept."""
+    from app.adapters.blobs import FolderMasks
+
+    url = settings.url_of("blobs_url")
+    match urlsplit(url).scheme:
+        case "file":
+            return FolderMasks(Path(unquote(urlsplit(url).path)))
+        case other:
+            raise UnknownBackend("blobs_url", other, ["file"])
+
+
+def open_embedder(settings: Settings) -> Embedder:
+    """The encoder of the literature."""
+    match urlsplit(settings.embedder_url).scheme:
+        case "minilm":
+            from rag.adapters.minilm import MiniLmEmbedder
+
+            return MiniLmEmbedder()
+        case "hashing":
+            from rag.adapters.hashing import HashingEmbedder
+
+            return HashingEmbedder()
+        case other:
+            raise UnknownBackend("embedder_url", other, ["minilm", "hashing"])
+
+
+def open_vectors(settings: Settings) -> VectorStore:
+    """Where the passages' vectors are kept."""
+    url = settings.url_of("vectors_url")
+    match urlsplit(url).scheme:
+        case "memory":
+            from rag.adapters.memory import MemoryStore
+
+            return MemoryStore()
+        case "chroma+file" | "chroma+http":
+            from rag.adapters.chroma import ChromaStore
+
+            return ChromaStore(url)
+        case other:
+            raise UnknownBackend("vectors_url", other, ["memory", "chroma+file", "chroma+http"])
+
+
+def open_library(settings: Settings) -> HybridLibrary:
+    """The literature: dense and lexical search, fused."""
+    return HybridLibrary(open_vectors(settings), open_embedder(settings), most=settings.evidence)
+
+
+def open_experts(settings: Settings, masks: Masks) -> Panel:
+    """Every packaged expert behind one panel."""
+    from expert_models.panel import Panel
+    from expert_models.registry import packaged_experts
+
+    return Panel(packaged_experts(settings.device), masks)
+
+
+def open_language_model(settings: Settings) -> LanguageModel | None:
+    """The model that writes, or None when the template does."""
+    match urlsplit(settings.mllm_url).scheme:
+        case "template":
+            return None
+        case "openai+http" | "openai+https":
+            from medmllm.adapters.openai import OpenAiModel
+
+            return OpenAiModel(
+                settings.mllm_url,
+                model=settings.mllm_model or None,
+                api_key=settings.mllm_api_key.get_secret_value(),
+                timeout_s=settings.mllm_timeout_s,
+            )
+        case other:
+            raise UnknownBackend("mllm_url", other, ["template", "openai+http", "openai+https"])
+
+
+def open_writer(settings: Settings) -> Writer:
+    """Who writes the report."""
+    from medmllm.template import TemplateWriter
+    from medmllm.write import MllmWriter
+
+    model = open_language_model(settings)
+    return TemplateWriter() if model is None else MllmWriter(model, TemplateWriter())

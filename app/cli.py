@@ -1,0 +1,318 @@
+"""The command line: `wetread --help`.
+
+Exit codes: 0 done; 1 a fault; 2 a wrong command, path or setting; 3 nothing that can be reported on; 4 a folder or
+database cannot be read or written. Heavy modules are imported inside the commands, so that help is quick.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from app.errors import AppError, BadSetting, NothingToReport, StorageFailed, storage
+
+if TYPE_CHECKING:
+    from app.bootstrap import Program
+    from app.settings import Settings
+    from dicom_io.archive import Ingested
+
+app = typer.Typer(
+    name="wetread",
+    help="A preliminary, grounded draft report on a CT or X-ray study, on site, with nothing sent out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+library_app = typer.Typer(help="The literature that reports cite.", no_args_is_help=True)
+train_app = typer.Typer(help="Make the weights that ship, again or on your own data.", no_args_is_help=True)
+evaluate_app = typer.Typer(help="Measure on data the models never saw.", no_args_is_help=True)
+app.add_typer(library_app, name="library")
+app.add_typer(train_app, name="train")
+app.add_typer(evaluate_app, name="evaluate")
+
+Paths = Annotated[list[Path], typer.Argument(help="DICOM files, folders, zip archives or a DICOMDIR.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+@app.command()
+def demo(
+    out: Out = Path("demo-output"),
+    seed: Annotated[int, typer.Option(help="Which phantom patient.")] = 7,
+) -> None:
+    """Make a phantom patient (X-ray with a prior, and CT), report on both, write every result."""
+    from app.demo import run_demo
+
+    run_demo(out, seed, open_settings(home=out / "home"))
+
+
+@app.command()
+def report(
+    paths: Paths,
+    prior: Annotated[list[Path] | None, typer.Option("--prior", help="An earlier study of the same patient.")] = None,
+    out: Out = Path("wetread-output"),
+    as_json: AsJson = False,
+) -> None:
+    """Report on every study in PATHS and write JSON, HTML, PDF, DICOM SR and SEG, and FHIR to OUT."""
+    from app.reporting import report_studies
+    from app.terminal import show_left_out
+
+    program = open_here()
+    check_paths([*paths, *(prior or [])])
+    earlier = ingest_with_progress(program, prior, "ingesting the prior") if prior else None
+    if earlier is not None and not earlier.study_uids:
+        show_left_out(earlier.left_out)
+        raise NothingToReport("the prior holds no CT or X-ray study that can be compared with", earlier.left_out)
+    current = ingest_with_progress(program, paths, "ingesting")
+    left_out = [*(earlier.left_out if earlier else ()), *current.left_out]
+    show_left_out(left_out)
+    if not current.study_uids:
+        raise NothingToReport("none of the files given is part of a CT or X-ray study", left_out)
+    earlier_uids = set(earlier.study_uids) if earlier else set()
+    wanted = [uid for uid in current.study_uids if uid not in earlier_uids]
+    report_studies(program, wanted, out, as_json=as_json, left_out=left_out)
+
+
+@app.command()
+def ingest(paths: Paths) -> None:
+    """Put studies into the archive without reporting on them."""
+    from app.terminal import out, show_left_out
+
+    program = open_here()
+    check_paths(paths)
+    ingested = ingest_with_progress(program, paths, "ingesting")
+    show_left_out(ingested.left_out)
+    if not ingested.study_uids:
+        raise NothingToReport("none of the files given is part of a CT or X-ray study", ingested.left_out)
+    out.print(f"{len(ingested.study_uids)} studies in the archive, {len(ingested.left_out)} files left out")
+
+
+@app.command()
+def studies(as_json: AsJson = False) -> None:
+    """List the studies of the archive. Studies and patients go under keyed hashes."""
+    from app.terminal import out
+
+    program = open_here()
+    rows = [
+        {
+            "study": program.hasher.short(row.uid),
+            "patient": row.patient_key[:12],
+            "acquired_on": row.acquired_on.isoformat() if row.acquired_on else None,
+            "modalities": list(row.modalities),
+            "instances": row.instances,
+        }
+        for row in program.archive.studies()
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        modalities = "+".join(row["modalities"])
+        out.print(f"{row['study']}  {row['patient']}  {row['acquired_on']}  {modalities}  {row['instances']} instances")
+    if not rows:
+        out.print("the archive is empty")
+
+
+@app.command()
+def phantom(
+    out: Out,
+    seed: Annotated[int, typer.Option(help="Same seed, same patient.")] = 7,
+) -> None:
+    """Write a synthetic patient: CT and chest radiographs as DICOM, with priors and the truth about them."""
+    from app.terminal import out as terminal
+    from dicom_io.phantom.write import write_patient
+
+    with storage(out):
+        written = write_patient(seed, out)
+    terminal.print(f"{len(written)} files in {out}")
+
+
+@library_app.command("add")
+def library_add(paths: Annotated[list[Path], typer.Argument(help="TOML, Markdown or text files, or folders.")]) -> None:
+    """Add documents to the literature, or replace them."""
+    from app.terminal import out, show_left_out
+    from dicom_io.study import LeftOut
+    from rag.documents import read_documents
+
+    program = open_here()
+    check_paths(paths)
+    documents, left_out = [], []
+    for path in paths:
+        found, refused = read_documents(path)
+        documents += found
+        left_out += [LeftOut(each.name, each.reason) for each in refused]
+    show_left_out(left_out)
+    if not documents:
+        raise NothingToReport("none of the files given is a document with a citation", left_out)
+    passages = program.library.add(documents)
+    out.print(f"{len(documents)} documents, {passages} passages")
+
+
+@library_app.command("search")
+def library_search(
+    text: Annotated[str, typer.Argument(help="What to look for.")],
+    most: Annotated[int, typer.Option(help="At most so many passages.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Search the literature."""
+    from dataclasses import asdict
+
+    from app.terminal import escape, out
+
+    found = open_here().library.search(text, most)
+    if as_json:
+        print_json([asdict(each) for each in found])
+        return
+    for each in found:
+        cited = each.citation
+        out.print(f"[bold]{escape(cited.title)}[/bold]\n{escape(cited.authors)} {escape(cited.journal)} {cited.year}")
+        out.print(f"[dim]{escape(cited.identifier)}  score {each.score:.2f}[/dim]\n{escape(each.text)}\n")
+    if not found:
+        out.print("nothing in the library is near enough")
+
+
+@train_app.command("experts")
+def train_experts_command(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with the training packs; without it phantoms alone.")
+    ] = None,
+    out: Out = Path("training"),
+    only: Annotated[str | None, typer.Option(help="One expert by its card's name.")] = None,
+) -> None:
+    """Train the packaged experts. Resumes where an earlier run in OUT stopped."""
+    from app.terminal import counting
+    from expert_models.train.recipes import train_experts
+
+    if data is not None:
+        check_paths([data])
+    with storage(out), counting("training") as tick:
+        train_experts(data, out, only, tick)
+
+
+@evaluate_app.command("experts")
+def evaluate_experts_command(
+    data: Annotated[str, typer.Option(help="A folder of data packs, or phantom:START-STOP.")],
+    limit: Annotated[int | None, typer.Option(help="At most so many cases of each pack.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score the experts, with bootstrap 95 % intervals."""
+    from dataclasses import asdict
+
+    from app.bootstrap import keep_quiet
+    from app.terminal import counting, out
+    from expert_models.evaluate import evaluate_experts
+
+    keep_quiet()
+    try:
+        with counting("evaluating") as tick:
+            evaluation = evaluate_experts(data, limit=limit, progress=tick)
+    except ValueError as exc:
+        raise BadSetting(f"--data {data}: {exc}") from exc
+    if as_json:
+        print_json(asdict(evaluation))
+        return
+    for metric in evaluation.metrics:
+        out.print(f"{metric.name:40} {metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]  n={metric.n}")
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say of every backend, expert, codec and service: ready, or why not."""
+    from dataclasses import asdict
+
+    from app.doctor import examine
+    from app.terminal import escape, out
+
+    checks = examine(open_settings())
+    if as_json:
+        print_json([asdict(check) for check in checks])
+    else:
+        for check in checks:
+            mark = "[green]ready  [/green]" if check.is_ready else "[yellow]missing[/yellow]"
+            out.print(f"{mark} {check.kind:8} {check.name:28} [dim]{escape(check.detail)}[/dim]")
+    if any(check.is_needed and not check.is_ready for check in checks):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run a command; an expected error is one sentence on stderr and an exit code."""
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as exc:
+        sys.exit(exc.exit_code)
+    except KeyboardInterrupt:
+        fail("interrupted", 130)
+    except Exception as exc:
+        fail_with(exc)
+
+
+def fail_with(exc: Exception) -> NoReturn:
+    """One sentence and the exit code for what the user can mend; the rest stays a traceback."""
+    import click
+
+    from dicom_io.errors import ArchiveUnavailable, DicomError
+
+    match exc:
+        case click.exceptions.Abort():
+            fail("interrupted", 130)
+        case click.ClickException():
+            exc.show()
+            sys.exit(exc.exit_code)
+        case AppError():
+            fail(str(exc), exc.exit_code)
+        case ArchiveUnavailable():
+            fail(str(exc), StorageFailed.exit_code)
+        case DicomError():
+            fail(str(exc), 3)
+        case _:
+            raise exc
+
+
+def fail(sentence: str, code: int) -> NoReturn:
+    """Say why on stderr and end."""
+    from app.terminal import err, escape
+
+    err.print(f"[red]wetread:[/red] {escape(sentence)}")
+    sys.exit(code)
+
+
+def open_settings(**given: object) -> Settings:
+    """The settings, with logging started."""
+    from app.logs import start_logs
+    from app.settings import load_settings
+
+    settings = load_settings(**given)
+    start_logs(settings.log_level, settings.log_format)
+    return settings
+
+
+def open_here() -> Program:
+    """The program as the settings say."""
+    from app.bootstrap import open_program
+
+    return open_program(open_settings())
+
+
+def check_paths(paths: list[Path]) -> None:
+    """Raise BadSetting for the first path that does not exist."""
+
+    for path in paths:
+        if not path.exists():
+            raise BadSetting(f"{path} does not exist")
+
+
+def ingest_with_progress(program: Program, paths: list[Path], what: str) -> Ingested:
+    """Archive the files with a progress bar."""
+    from app.terminal import counting
+
+    with counting(what) as tick:
+        return program.archive.ingest(paths, progress=tick)
+
+
+def print_json(value: object) -> None:
+    """JSON on standard output, for machines."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,118 @@
+"""`wetread doctor`: of every backend, expert, codec and service, whether it is ready, or why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+
+from app.bootstrap import keep_quiet, open_embedder, open_language_model, open_library, open_masks, open_program
+from app.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Checkup:
+    """One thing looked at. is_needed: a report with the present settings cannot do without it."""
+
+    kind: str  # storage, backend, expert, codec
+    name: str
+    is_ready: bool
+    detail: str
+    is_needed: bool = True
+
+
+CODECS = {  # transfer syntax family -> the plug-in that decodes it
+    "RLE Lossless": "pylibjpeg_rle",
+    "JPEG and JPEG Lossless": "gdcm",
+    "JPEG-LS": "jpeg_ls",
+    "JPEG 2000 and HTJ2K": "openjpeg",
+    "12-bit JPEG Extended": "imagecodecs",
+}
+
+
+def examine(settings: Settings) -> tuple[Checkup, ...]:
+    """Look at everything; nothing here raises for a part that is missing."""
+    keep_quiet()
+    return (*_storage(settings), *_backends(settings), *_experts(settings), *_codecs())
+
+
+def _look(kind: str, name: str, try_it: Callable[[], str], *, is_needed: bool = True) -> Checkup:
+    try:
+        return Checkup(kind, name, True, try_it(), is_needed)
+    except Exception as exc:  # whatever is wrong with a part is what doctor is asked for
+        return Checkup(kind, name, False, str(exc) or type(exc).__name__, is_needed)
+
+
+def _storage(settings: Settings) -> Iterator[Checkup]:
+    def home() -> str:
+        folder = settings.home.expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".doctor"
+        probe.write_bytes(b"wetread")
+        probe.unlink()
+        return str(folder)
+
+    def archive() -> str:
+        return f"{len(open_program(settings).archive.studies())} studies"
+
+    def reports() -> str:
+        try:
+            open_program(settings).parts.reports.load("0")
+        except KeyError:
+            pass
+        return settings.url_of("database_url").split("@")[-1]
+
+    def masks() -> str:
+        open_masks(settings)
+        return settings.url_of("blobs_url")
+
+    yield _look("storage", "home", home)
+    yield _look("storage", "archive", archive)
+    yield _look("storage", "reports", reports)
+    yield _look("storage", "masks", masks)
+
+
+def _backends(settings: Settings) -> Iterator[Checkup]:
+    def encoder() -> str:
+        embedder = open_embedder(settings)
+        return f"{embedder.name}, {embedder.encode(['pleural effusion']).shape[1]} dimensions"
+
+    def library() -> str:
+        return f"{open_library(settings).count()} passages at {settings.url_of('vectors_url')}"
+
+    def writer() -> str:
+        model = open_language_model(settings)
+        if model is None:
+            return "the template writer; no language model is set"
+        return f"{model.name} answers"
+
+    yield _look("backend", "encoder", encoder)
+    yield _look("backend", "library", library)
+    yield _look("backend", "writer", writer)
+
+
+def _experts(settings: Settings) -> Iterator[Checkup]:
+    from expert_models.registry import packaged_experts
+
+    if settings.device == "cuda":
+        yield _look("backend", "cuda", _cuda)
+    for expert in packaged_experts(settings.device):
+        yield _look("expert", expert.tag.name, lambda expert=expert: f"version {expert.tag.version}")
+
+
+def _cuda() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise RuntimeError("torch sees no CUDA device; install with `make setup TORCH=cuda`")
+    return torch.cuda.get_device_name()
+
+
+def _codecs() -> Iterator[Checkup]:
+    for name, module in CODECS.items():
+
+        def version(module: str = module) -> str:
+            found = import_module(module)
+            return f"{module} {getattr(found, '__version__', '')}".strip()
+
+        yield _look("codec", name, version, is_needed=False)

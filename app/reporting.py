@@ -1,0 +1,53 @@
+"""Report on archived studies from the command line: the pipeline, then every result written beside each other."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.bootstrap import Program
+from app.errors import storage
+from app.pipeline import report_on
+from app.results.record import REPORT_JSON, Record
+from app.results.text import as_text
+from app.results.write import write_results
+from app.terminal import counting, err, out, watcher
+from dicom_io.study import LeftOut
+from medmllm.report import Report
+
+
+def report_studies(
+    program: Program, study_uids: Sequence[str], folder: Path, *, as_json: bool, left_out: Sequence[LeftOut]
+) -> None:
+    """Report on each study; its results go to FOLDER, or to a folder of its own below it when there are several."""
+    written = []
+    for number, uid in enumerate(study_uids, start=1):
+        err.print(f"study {number} of {len(study_uids)}")
+        place = folder if len(study_uids) == 1 else folder / f"study-{number}"
+        written.append(report_and_write(program, uid, place, show=not as_json))
+    if as_json:
+        body = {
+            "reports": [json.loads(REPORT_JSON.dump_json(report)) for report in written],
+            "left_out": [{"name": each.name, "reason": each.reason} for each in left_out],
+        }
+        sys.stdout.write(json.dumps(body, indent=2, ensure_ascii=False) + "\n")
+
+
+def report_and_write(program: Program, study_uid: str, folder: Path, *, show: bool = True) -> Report:
+    """One study through the pipeline; its results into the folder; its text on standard output."""
+    report = report_on(study_uid, program.parts, watcher())
+    record = Record(
+        report=report,
+        study=program.archive.load(study_uid),
+        masks=program.masks,
+        sources=program.archive.datasets(study_uid, with_pixels=False),
+    )
+    if show:
+        out.print(as_text(report), markup=False)
+    with storage(folder), counting("writing results"):
+        paths = write_results(record, folder)
+    for path in paths:
+        err.print(f"  wrote {path}")
+    return report
