@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE := 1
 export ANONYMIZED_TELEMETRY := False
 export GRADIO_ANALYTICS_ENABLED := False
 
-.PHONY: demo test check setup lock clean
+.PHONY: demo test check lint setup lock clean
 
 demo: $(READY)  ## make a phantom patient, report on it, write everything to demo-output/
 	$(BIN)/wetread demo --out demo-output
@@ -18,12 +18,13 @@ demo: $(READY)  ## make a phantom patient, report on it, write everything to dem
 test: $(READY)  ## every test that needs no server
 	$(BIN)/pytest
 
-check: $(READY)  ## style, types, architecture, then the tests
+lint: $(READY)  ## style, types, architecture
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+
+check: lint test  ## everything above
 
 setup: $(READY)
 

@@ -15,7 +15,7 @@ from app.pipeline import Parts
 from app.settings import Settings
 from dicom_io.archive import FolderArchive
 from dicom_io.identity import Hasher, load_secret
-from expert_models.ports import Masks
+from expert_models.ports import Experts, Masks
 from medmllm.ports import LanguageModel, Writer
 from rag.ports import Embedder, VectorStore
 from rag.retrieve import HybridLibrary
@@ -119,7 +119,7 @@ def open_library(settings: Settings) -> HybridLibrary:
     return HybridLibrary(open_vectors(settings), open_embedder(settings), most=settings.evidence)
 
 
-def open_experts(settings: Settings, masks: Masks) -> Panel:
+def open_experts(settings: Settings, masks: Masks) -> Experts:
     """Every packaged expert behind one panel."""
     from expert_models.panel import Panel
     from expert_models.registry import packaged_experts

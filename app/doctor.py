@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -22,7 +23,7 @@ class Checkup:
 
 
 CODECS = {  # transfer syntax family -> the plug-in that decodes it
-    "RLE Lossless": "pylibjpeg_rle",
+    "RLE Lossless": "rle",
     "JPEG and JPEG Lossless": "gdcm",
     "JPEG-LS": "jpeg_ls",
     "JPEG 2000 and HTJ2K": "openjpeg",
@@ -56,10 +57,8 @@ def _storage(settings: Settings) -> Iterator[Checkup]:
         return f"{len(open_program(settings).archive.studies())} studies"
 
     def reports() -> str:
-        try:
+        with suppress(KeyError):
             open_program(settings).parts.reports.load("0")
-        except KeyError:
-            pass
         return settings.url_of("database_url").split("@")[-1]
 
     def masks() -> str:
