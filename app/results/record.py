@@ -1,0 +1,58 @@
+"""What every result is written from: one report, with the study, masks and headers it speaks about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter
+
+from dicom_io.study import Series, Study
+from expert_models.finding import Comparison, Finding
+from expert_models.ports import Masks
+from medmllm.report import Report
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+REPORT_JSON: TypeAdapter[Report] = TypeAdapter(Report)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Record:
+    """One report and everything its results are made from; every writer takes a Record and returns bytes.
+
+    study: the reported study, its priors attached. masks: where the regions' masks are kept.
+    sources: the study's original instances by SOP Instance UID; only their headers are used.
+    """
+
+    report: Report
+    study: Study
+    masks: Masks
+    sources: Mapping[str, Dataset]
+
+    def __post_init__(self) -> None:
+        if self.report.study_uid != self.study.uid:
+            raise ValueError("the report is not about this study")
+
+    @property
+    def header(self) -> Dataset | None:
+        """The header of the study's first image, for patient and study attributes; None when there is none."""
+        for series in self.study.series:
+            for uid in series.source:
+                if uid in self.sources:
+                    return self.sources[uid]
+        return next(iter(self.sources.values()), None)
+
+    def series(self, uid: str) -> tuple[Study, Series] | None:
+        """The series with this uid and its study, the reported one or a prior; None when there is none."""
+        for study in (self.study, *self.study.priors):
+            for series in study.series:
+                if series.uid == uid:
+                    return study, series
+        return None
+
+    def comparison_of(self, finding: Finding) -> Comparison | None:
+        """The comparison whose current finding this is."""
+        return next((each for each in self.report.comparisons if each.finding_id == finding.id), None)
