@@ -14,7 +14,7 @@ from app.errors import UnknownBackend
 from app.pipeline import Parts
 from app.settings import Settings
 from dicom_io.archive import FolderArchive
-from dicom_io.identity import Hasher, load_secret
+from dicom_io.identity import site_secret
 from expert_models.ports import Experts, Masks
 from medmllm.ports import LanguageModel, Writer
 from rag.ports import Embedder, VectorStore
@@ -40,7 +40,7 @@ class Program:
     archive: FolderArchive
     library: HybridLibrary
     masks: Masks
-    hasher: Hasher
+    secret: bytes
 
 
 def keep_quiet() -> None:
@@ -55,8 +55,7 @@ def open_program(settings: Settings) -> Program:
 
     keep_quiet()
     home = settings.home.expanduser()
-    secret = load_secret(home)
-    hasher = Hasher(secret)
+    secret = site_secret(home)
     archive = FolderArchive(home / "archive", secret, priors=settings.priors)
     masks = open_masks(settings)
     library = open_library(settings)
@@ -66,9 +65,9 @@ def open_program(settings: Settings) -> Program:
         library=library,
         writer=open_writer(settings),
         reports=DatabaseReports(settings.url_of("database_url")),
-        outbox=LogOutbox(hasher),
+        outbox=LogOutbox(secret),
     )
-    return Program(settings, parts, archive, library, masks, hasher)
+    return Program(settings, parts, archive, library, masks, secret)
 
 
 def open_masks(settings: Settings) -> Masks:

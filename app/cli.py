@@ -95,11 +95,12 @@ def ingest(paths: Paths) -> None:
 def studies(as_json: AsJson = False) -> None:
     """List the studies of the archive. Studies and patients go under keyed hashes."""
     from app.terminal import out
+    from dicom_io.identity import study_key
 
     program = open_here()
     rows = [
         {
-            "study": program.hasher.short(row.uid),
+            "study": study_key(row.uid, program.secret)[:12],
             "patient": row.patient_key[:12],
             "acquired_on": row.acquired_on.isoformat() if row.acquired_on else None,
             "modalities": list(row.modalities),
@@ -161,7 +162,9 @@ def library_search(
     """Search the literature."""
     from dataclasses import asdict
 
-    from app.terminal import escape, out
+    from rich.markup import escape
+
+    from app.terminal import out
 
     found = open_here().library.search(text, most)
     if as_json:
@@ -224,8 +227,10 @@ def doctor(as_json: AsJson = False) -> None:
     """Say of every backend, expert, codec and service: ready, or why not."""
     from dataclasses import asdict
 
+    from rich.markup import escape
+
     from app.doctor import examine
-    from app.terminal import escape, out
+    from app.terminal import out
 
     checks = examine(open_settings())
     if as_json:
@@ -274,7 +279,9 @@ def fail_with(exc: Exception) -> NoReturn:
 
 def fail(sentence: str, code: int) -> NoReturn:
     """Say why on stderr and end."""
-    from app.terminal import err, escape
+    from rich.markup import escape
+
+    from app.terminal import err
 
     err.print(f"[red]wetread:[/red] {escape(sentence)}")
     sys.exit(code)

@@ -77,7 +77,7 @@ def _backends(settings: Settings) -> Iterator[Checkup]:
         return f"{embedder.name}, {embedder.encode(['pleural effusion']).shape[1]} dimensions"
 
     def library() -> str:
-        return f"{open_library(settings).count()} passages at {settings.url_of('vectors_url')}"
+        return f"{open_library(settings).count()} documents at {settings.url_of('vectors_url')}"
 
     def writer() -> str:
         model = open_language_model(settings)

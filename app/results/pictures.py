@@ -1,0 +1,350 @@
+"""The pictures of a report: which cuts of which series are shown, with the findings' regions as shapes over them.
+
+Index space is (slice, row, column) of a series. Picture space is (x, y) in pixels of the rendered picture, y down;
+the pixel of index column c covers [c, c + 1) before scaling, so a voxel's centre lies at c + 0.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from io import BytesIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from app.results.outlines import Point, outlines
+from app.results.record import Record
+from app.results.words import described, title_of
+from dicom_io.study import Geometry, Series, Study
+from expert_models.codes import ANATOMY
+from expert_models.finding import Finding, Index, Line, Measurement, Presence, Region
+
+LONGEST_SIDE = 1024  # pixels; a radiograph is shrunk to this, its shapes with it
+MOST_SLICES = 8  # key slices shown of one CT series
+WINDOWS = {"Lung": (-600.0, 1500.0), "Mediastinum": (40.0, 400.0)}  # name -> (centre, width) in HU
+PLAIN = "Image"
+FINDING_TONES = ("#F0E442", "#E69F00", "#CC79A7", "#FF7F50", "#7CFC9A")  # after Okabe and Ito's colour-blind safe set
+ORGAN_TONES = ("#56B4E9", "#8DD3C7", "#B3A2F0")
+OPPOSITE = {"L": "R", "R": "L", "A": "P", "P": "A", "H": "F", "F": "H"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Something drawn over a picture. targets: the ids of the findings and comparisons that it belongs to."""
+
+    kind: str  # "outline", "box" or "line"
+    targets: tuple[str, ...]
+    paths: tuple[tuple[Point, ...], ...]  # picture space; closed, except for a line
+    label: str
+    tone: str  # "#RRGGBB"
+    is_organ: bool = False
+
+    @property
+    def top(self) -> Point:
+        """Its highest point, where a label fits."""
+        return min((point for path in self.paths for point in path), key=lambda point: point[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One cut, rendered. images: (window's name, 8-bit grey PNG), all of the same size; edges: left, right, top, bottom."""
+
+    caption: str
+    is_prior: bool
+    images: tuple[tuple[str, bytes], ...]
+    width: int
+    height: int
+    shapes: tuple[Shape, ...]
+    edges: tuple[str, str, str, str] = ("", "", "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A plane of a volume: axis 0 is the stored image, axis 1 the coronal plane of an axial series."""
+
+    axis: int
+    index: int
+    flipped: bool = False  # upside down against the index: the coronal plane with the head at the top
+    scale: tuple[float, float] = (1.0, 1.0)  # picture pixels per index step along (x, y)
+    height: int = 0  # index steps along y
+
+    def plane(self, voxels: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """The 2-D plane of a volume, as it is shown."""
+        plane = voxels[self.index] if self.axis == 0 else voxels[:, self.index]
+        return plane[::-1] if self.flipped else plane
+
+    def cuts(self, region: Region) -> bool:
+        """Whether the region's box reaches into this plane."""
+        return region.box.start[self.axis] <= self.index < region.box.stop[self.axis]
+
+    def point(self, index: Index) -> Point:
+        """An index position in picture space."""
+        down = index[1] if self.axis == 0 else index[0]
+        return self.corner((index[2] + 0.5, down + 0.5))
+
+    def corner(self, corner: Point) -> Point:
+        """A pixel-corner position of the plane in picture space."""
+        x, y = corner
+        if self.flipped:
+            y = self.height - y
+        return round(x * self.scale[0], 2), round(y * self.scale[1], 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A finding as it is drawn: with the ids its shapes answer to, and its colour."""
+
+    finding: Finding
+    targets: tuple[str, ...]
+    tone: str
+
+
+def pictures_of(record: Record) -> tuple[Picture, ...]:
+    """Every picture of the report: the study's series first, each followed by the priors it is compared with."""
+    artist = Artist(record)
+    pictures: list[Picture] = []
+    current = artist.current()
+    for series in record.study.series:
+        pictures += artist.of_series(record.study, series, current, is_prior=False)
+    before = artist.before()
+    shown = {region.series_uid for drawn in before for region in regions_of(drawn.finding)}
+    for prior in record.study.priors:
+        wanted = [series for series in prior.series if series.uid in shown]
+        if not wanted and prior is record.study.priors[0]:
+            wanted = list(prior.series[:1])
+        for series in wanted:
+            pictures += artist.of_series(prior, series, before, is_prior=True)
+    return tuple(pictures)
+
+
+class Artist:
+    """Draws one record; keeps the masks it has loaded."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self._masks: dict[str, npt.NDArray[np.bool_] | None] = {}
+
+    def current(self) -> list[Drawn]:
+        """The report's findings with their colours."""
+        tones = Tones()
+        drawn = []
+        for finding in self.record.report.findings:
+            comparison = self.record.comparison_of(finding)
+            targets = (finding.id,) if comparison is None else (finding.id, comparison.id)
+            drawn.append(Drawn(finding, targets, tones.of(finding)))
+        return drawn
+
+    def before(self) -> list[Drawn]:
+        """The priors' findings, in the colour of what they have become."""
+        tones = {drawn.finding.id: drawn.tone for drawn in self.current()}
+        drawn = []
+        for comparison in self.record.report.comparisons:
+            if comparison.prior_finding is not None:
+                targets = tuple(each for each in (comparison.finding_id, comparison.id) if each)
+                tone = tones.get(comparison.finding_id or "", FINDING_TONES[0])
+                drawn.append(Drawn(comparison.prior_finding, targets, tone))
+        return drawn
+
+    def of_series(self, study: Study, series: Series, drawn: list[Drawn], *, is_prior: bool) -> list[Picture]:
+        """The pictures of one series: a radiograph as it is, a CT by its key slices and a coronal plane."""
+        if series.modality.is_projection:
+            cuts = [Cut(0, 0, scale=scale_of(series), height=series.volume.shape[1])]
+        else:
+            slices = self.key_slices(series, drawn)
+            cuts = [Cut(0, index, scale=scale_of(series), height=series.volume.shape[1]) for index in slices]
+            if not is_prior and (coronal := self.coronal(series, drawn)) is not None:
+                cuts.append(coronal)
+        return [self.picture(study, series, cut, drawn, is_prior=is_prior) for cut in cuts]
+
+    def picture(self, study: Study, series: Series, cut: Cut, drawn: list[Drawn], *, is_prior: bool) -> Picture:
+        """One cut, rendered in its windows, with the shapes that lie in it."""
+        plane = cut.plane(series.volume.voxels)
+        size = round(plane.shape[1] * cut.scale[0]), round(plane.shape[0] * cut.scale[1])
+        images = tuple((name, png_of(grey, size)) for name, grey in greys_of(series, plane))
+        shapes = tuple(shape for each in drawn for shape in self.shapes(series, cut, each))
+        return Picture(
+            caption_of(study, series, cut, is_prior), is_prior, images, *size, shapes, self.edges(series, cut)
+        )
+
+    def shapes(self, series: Series, cut: Cut, drawn: Drawn) -> Iterator[Shape]:
+        """The finding's regions and measuring lines in this cut."""
+        finding = drawn.finding
+        blank = Shape("", drawn.targets, (), title_of(finding), drawn.tone, finding.concept in ANATOMY)
+        for region in finding.regions:
+            if region.series_uid == series.uid and cut.cuts(region):
+                kind, paths = self.paths(region, cut, series)
+                if paths:
+                    yield replace(blank, kind=kind, paths=paths)
+        for measurement, line in lines_of(finding):
+            if line.series_uid == series.uid and cut.axis == 0 and round(line.start[0]) == cut.index:
+                path = (cut.point(line.start), cut.point(line.stop))
+                yield replace(blank, kind="line", paths=(path,), label=described(measurement))
+
+    def paths(self, region: Region, cut: Cut, series: Series) -> tuple[str, tuple[tuple[Point, ...], ...]]:
+        """A region's outline in this cut, its box where there is no mask."""
+        down = 1 if cut.axis == 0 else 0
+        (top, left), (bottom, right) = (
+            (region.box.start[down], region.box.start[2]),
+            (region.box.stop[down], region.box.stop[2]),
+        )
+        mask = self.mask(region)
+        if mask is None:
+            box = ((left, top), (right, top), (right, bottom), (left, bottom))
+            return "box", (tuple(cut.corner((float(x), float(y))) for x, y in box),)
+        inside = cut.index - region.box.start[cut.axis]
+        plane = mask[inside] if cut.axis == 0 else mask[:, inside]
+        polygons = outlines(plane)
+        return "outline", tuple(tuple(cut.corner((x + left, y + top)) for x, y in each) for each in polygons)
+
+    def mask(self, region: Region) -> npt.NDArray[np.bool_] | None:
+        """The region's mask; None when it has none, or when the store no longer holds it: then its box is drawn."""
+        key = region.mask_key
+        if key is None:
+            return None
+        if key not in self._masks:
+            try:
+                self._masks[key] = self.record.masks.load(key)
+            except KeyError:
+                self._masks[key] = None
+        return self._masks[key]
+
+    def key_slices(self, series: Series, drawn: list[Drawn]) -> list[int]:
+        """At most MOST_SLICES slices, in order, that show the findings best; the middle one when there are none.
+
+        Lesions choose first. A slice that shows at least four fifths of a region's largest area serves it too.
+        """
+        chosen: list[int] = []
+        for each in sorted(drawn, key=rank):
+            for region in each.finding.regions:
+                if region.series_uid != series.uid:
+                    continue
+                areas = self.areas(region)
+                enough = 0.8 * areas.max()
+                start = region.box.start[0]
+                if not any(start <= s < region.box.stop[0] and areas[s - start] >= enough for s in chosen):
+                    chosen.append(start + int(np.argmax(areas)))
+        return sorted(chosen[:MOST_SLICES]) or [series.volume.shape[0] // 2]
+
+    def areas(self, region: Region) -> npt.NDArray[np.float64]:
+        """Marked voxels per slice of the region's box; for a bare box, most in its middle."""
+        mask = self.mask(region)
+        if mask is not None:
+            return mask.sum(axis=(1, 2)).astype(np.float64)
+        count = region.box.shape[0]
+        return 1.0 + count - np.abs(np.arange(count) - (count - 1) / 2)
+
+    def coronal(self, series: Series, drawn: list[Drawn]) -> Cut | None:
+        """The coronal plane through the leading lesion, or the middle; None unless the series is an axial stack."""
+        affine = series.volume.geometry.affine
+        along = int(np.argmax(np.abs(affine[:3, 0])))
+        slices, rows, columns = series.volume.shape
+        if along != 2 or slices < 8:
+            return None
+        lesions = [each for each in sorted(drawn, key=rank) if rank(each) == 0]
+        places = [r.box.centre[1] for each in lesions for r in each.finding.regions if r.series_uid == series.uid]
+        row = round(places[0]) if places else rows // 2
+        slice_mm, _, column_mm = series.volume.geometry.spacing_mm
+        zoom = min(1.0, LONGEST_SIDE / max(columns, slices * slice_mm / column_mm))
+        return Cut(1, row, flipped=affine[2, 0] > 0, scale=(zoom, zoom * slice_mm / column_mm), height=slices)
+
+    def edges(self, series: Series, cut: Cut) -> tuple[str, str, str, str]:
+        """The patient's directions at the left, right, top and bottom edge; "" where nothing states them."""
+        if series.modality.is_projection:
+            header = self.record.sources.get(series.source[0])
+            directions = list(getattr(header, "PatientOrientation", None) or []) + ["", ""]
+            right, bottom = (str(each)[:1] for each in directions[:2])
+        else:
+            geometry = series.volume.geometry
+            right = direction(geometry, 2)
+            bottom = direction(geometry, 1 if cut.axis == 0 else 0)
+            if cut.flipped:
+                bottom = OPPOSITE[bottom]
+        return OPPOSITE.get(right, ""), right, OPPOSITE.get(bottom, ""), bottom
+
+
+class Tones:
+    """Hands out colours: one family for organs, one for everything else."""
+
+    def __init__(self) -> None:
+        self.organs = self.findings = 0
+
+    def of(self, finding: Finding) -> str:
+        """The next colour of the finding's family; only what is drawn uses one up."""
+        if finding.concept in ANATOMY:
+            tone = ORGAN_TONES[self.organs % len(ORGAN_TONES)]
+            self.organs += bool(regions_of(finding))
+        else:
+            tone = FINDING_TONES[self.findings % len(FINDING_TONES)]
+            self.findings += bool(regions_of(finding))
+        return tone
+
+
+def rank(drawn: Drawn) -> int:
+    """Lesions that are there first, then doubtful ones, then organs and the rest."""
+    if drawn.finding.concept in ANATOMY:
+        return 2
+    return {Presence.PRESENT: 0, Presence.INDETERMINATE: 1}.get(drawn.finding.presence, 3)
+
+
+def regions_of(finding: Finding) -> tuple[Region | Line, ...]:
+    """Everything of the finding that has a place in a series."""
+    return (*finding.regions, *(line for _, line in lines_of(finding)))
+
+
+def lines_of(finding: Finding) -> list[tuple[Measurement, Line]]:
+    """Each measuring line once, with the measurement that says most about it: the one with the fewest lines."""
+    best: dict[Line, Measurement] = {}
+    for measurement in sorted(finding.measurements, key=lambda each: len(each.lines)):
+        for line in measurement.lines:
+            best.setdefault(line, measurement)
+    return [(measurement, line) for line, measurement in best.items()]
+
+
+def direction(geometry: Geometry, axis: int) -> str:
+    """The patient direction in which an index grows: one of L, R, A, P, H, F."""
+    vector = geometry.affine[:3, axis]
+    along = int(np.argmax(np.abs(vector)))
+    return ("RL", "AP", "FH")[along][int(vector[along] > 0)]
+
+
+def scale_of(series: Series) -> tuple[float, float]:
+    """Picture pixels per column and per row: true to the pixels' shape, the long side at most LONGEST_SIDE."""
+    _, rows, columns = series.volume.shape
+    _, row_mm, column_mm = series.volume.geometry.spacing_mm
+    zoom = min(1.0, LONGEST_SIDE / max(columns, rows * row_mm / column_mm))
+    return zoom, zoom * row_mm / column_mm
+
+
+def greys_of(series: Series, plane: npt.NDArray[np.generic]) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
+    """The plane in 8-bit grey: a radiograph once, a CT plane in every window (linear, PS3.3 C.11.2.1.2)."""
+    if series.modality.is_projection:
+        yield PLAIN, np.round(plane.astype(np.float32) * 255).astype(np.uint8)
+        return
+    for name, (centre, width) in WINDOWS.items():
+        grey = ((plane.astype(np.float32) - (centre - 0.5)) / (width - 1) + 0.5) * 255
+        yield name, np.round(np.clip(grey, 0, 255)).astype(np.uint8)
+
+
+def png_of(grey: npt.NDArray[np.uint8], size: tuple[int, int]) -> bytes:
+    """(rows, columns) uint8 as PNG of `size` (width, height)."""
+    image = Image.fromarray(np.ascontiguousarray(grey))
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    buffer = BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def caption_of(study: Study, series: Series, cut: Cut, is_prior: bool) -> str:
+    """What the picture shows: which study, its date, the view or the slice."""
+    when = "Prior" if is_prior else "Current"
+    day = f", {study.acquired_on:%Y-%m-%d}" if study.acquired_on else ""
+    if series.modality.is_projection:
+        what = f"{series.view} radiograph" if series.view else "radiograph"
+    elif cut.axis == 0:
+        what = f"CT, slice {cut.index + 1} of {series.volume.shape[0]}"
+    else:
+        what = f"CT, coronal plane at row {cut.index + 1}"
+    return f"{when}: {what}{day}"
