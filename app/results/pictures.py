@@ -49,7 +49,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One cut, rendered. images: (window's name, 8-bit grey PNG), all of the same size; edges: left, right, top, bottom."""
+    """One cut, rendered. images: (window's name, 8-bit grey PNG), all of one size; edges: left, right, top, bottom."""
 
     caption: str
     is_prior: bool
@@ -231,9 +231,9 @@ class Artist:
         """Marked voxels per slice of the region's box; for a bare box, most in its middle."""
         mask = self.mask(region)
         if mask is not None:
-            return mask.sum(axis=(1, 2)).astype(np.float64)
+            return np.asarray(mask.sum(axis=(1, 2)), dtype=np.float64)
         count = region.box.shape[0]
-        return 1.0 + count - np.abs(np.arange(count) - (count - 1) / 2)
+        return np.asarray(1.0 + count - np.abs(np.arange(count) - (count - 1) / 2), dtype=np.float64)
 
     def coronal(self, series: Series, drawn: list[Drawn]) -> Cut | None:
         """The coronal plane through the leading lesion, or the middle; None unless the series is an axial stack."""
@@ -253,8 +253,8 @@ class Artist:
         """The patient's directions at the left, right, top and bottom edge; "" where nothing states them."""
         if series.modality.is_projection:
             header = self.record.sources.get(series.source[0])
-            directions = list(getattr(header, "PatientOrientation", None) or []) + ["", ""]
-            right, bottom = (str(each)[:1] for each in directions[:2])
+            directions = [str(each)[:1] for each in getattr(header, "PatientOrientation", None) or ()]
+            right, bottom = directions if len(directions) == 2 else ("", "")
         else:
             geometry = series.volume.geometry
             right = direction(geometry, 2)
