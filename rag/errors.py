@@ -1,9 +1,10 @@
 """What can go wrong with the literature; a report is still written, without evidence, and says so.
 
 RagError
-├── DocumentInvalid    a document lacks its citation or its text
-├── StoreUnavailable   the vector store does not answer
-└── EmbedderMismatch   the store was filled with another encoder
+├── DocumentInvalid      a document lacks its citation or its text
+├── StoreUnavailable     the vector store does not answer
+├── EmbedderUnavailable  the encoder cannot be loaded
+└── EmbedderMismatch     the store was filled with another encoder
 """
 
 
@@ -17,6 +18,10 @@ class DocumentInvalid(RagError):  # noqa: N818 - named for what is so
 
 class StoreUnavailable(RagError):  # noqa: N818
     """The vector store does not answer."""
+
+
+class EmbedderUnavailable(RagError):  # noqa: N818
+    """The encoder cannot be loaded."""
 
 
 class EmbedderMismatch(RagError):  # noqa: N818

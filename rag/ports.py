@@ -25,13 +25,19 @@ class Embedder(Protocol):
 
 
 class VectorStore(Protocol):
-    """Passages by vector. One contract suite runs over every adapter."""
+    """Documents, their passages by vector, and a few notes. One contract suite runs over every adapter.
 
-    def add(self, passages: Sequence[Passage], vectors: npt.NDArray[np.float32]) -> None:
-        """Insert or replace, by passage id."""
+    Every method raises StoreUnavailable when the store does not answer.
+    """
+
+    def add(self, documents: Sequence[Document], passages: Sequence[Passage], vectors: npt.NDArray[np.float32]) -> None:
+        """Insert or replace whole documents: what the store held of them before is forgotten.
+
+        passages: all of these documents' passages; vectors: (len(passages), D) float32 unit rows, in their order.
+        """
 
     def remove(self, document_id: str) -> None:
-        """Forget every passage of a document; no error when there is none."""
+        """Forget a document and every passage of it; no error when there is none."""
 
     def nearest(
         self, vector: npt.NDArray[np.float32], k: int, topics: Sequence[str] = ()
@@ -40,6 +46,15 @@ class VectorStore(Protocol):
 
     def passages(self) -> list[Passage]:
         """Every passage, in id order."""
+
+    def documents(self) -> list[Document]:
+        """Every document, in id order."""
+
+    def notes(self) -> dict[str, str]:
+        """What was noted, as it stands in the store now: other processes may share it."""
+
+    def note(self, key: str, value: str) -> None:
+        """Remember a word about the store itself: which encoder filled it, which starter library it holds."""
 
 
 class Library(Protocol):
