@@ -85,6 +85,7 @@ def ct_image(study_uid: str, series_uid: str, voxels: np.ndarray, number: int) -
     image.SOPClassUID = CTImageStorage
     image.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     image.FrameOfReferenceUID, image.PositionReferenceIndicator = uid(series_uid, "frame"), ""
+    image.BodyPartExamined = "CHEST"
     image.PatientPosition, image.KVP, image.AcquisitionNumber = "HFS", "120", 1
     image.ImagePositionPatient = [-20.0, -30.0, 100.0 + 2.5 * (number - 1)]
     image.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
@@ -113,6 +114,10 @@ def projection(modality: Modality, study_uid: str, series_uid: str, pixels: np.n
         image.PresentationLUTShape, image.LossyImageCompression = "IDENTITY", "00"
         image.BurnedInAnnotation = "NO"
         image.WindowCenter, image.WindowWidth = 2048, 4096
+        region_code = Dataset()
+        region_code.CodeValue, region_code.CodingSchemeDesignator = "816094009", "SCT"
+        region_code.CodeMeaning = "Chest"
+        image.AnatomicRegionSequence, image.AcquisitionContextSequence = [region_code], []
         image.DetectorType, image.PositionerType = "DIRECT", ""
     else:
         image.SOPClassUID = ComputedRadiographyImageStorage
@@ -139,15 +144,28 @@ EXPERT = ExpertTag("chest-ct-nodules", "1.2.0", "ab" * 32)
 EVIDENCE = Evidence(
     "e1",
     "Solid nodules of 6 to 8 mm are followed after 6 to 12 months.",
-    Citation("fleischner", "Guidelines for <b>nodules</b>", "MacMahon H, et al.", 2017, "10.1148/radiol.2017161659",
-             0, 60, "Radiology"),
+    Citation(
+        "fleischner",
+        "Guidelines for <b>nodules</b>",
+        "MacMahon H, et al.",
+        2017,
+        "10.1148/radiol.2017161659",
+        0,
+        60,
+        "Radiology",
+    ),
     0.71,
     ("f3",),
-)  # fmt: skip
+)
 
 
 @pytest.fixture
 def ct_record() -> Record:
+    """A CT with a nodule."""
+    return make_ct_record()
+
+
+def make_ct_record() -> Record:
     """A CT of 12 slices of 64 x 64 with two lungs, a nodule at a known place, and an expert that failed."""
     study_uid, series_uid = uid("ct-study"), uid("ct-series")
     shape = (12, 64, 64)
@@ -158,37 +176,76 @@ def ct_record() -> Record:
     voxels[nodule] = 20
     images = [ct_image(study_uid, series_uid, voxels[i], i + 1) for i in range(12)]
     affine = np.array([[0, 0, 0.8, -20], [0, 0.8, 0, -30], [2.5, 0, 0, 100], [0, 0, 0, 1.0]])
-    series = Series(series_uid, Modality.CT, Volume(voxels, Geometry(affine, uid(series_uid, "frame"))),
-                    tuple(image.SOPInstanceUID for image in images), left_out=(LeftOut("slice 13", "it is cut off"),))  # fmt: skip
+    series = Series(
+        series_uid,
+        Modality.CT,
+        Volume(voxels, Geometry(affine, uid(series_uid, "frame"))),
+        tuple(image.SOPInstanceUID for image in images),
+        left_out=(LeftOut("slice 13", "it is cut off"),),
+    )
     masks = MemoryMasks()
     line = Line(series_uid, (7.0, 24.0, 45.0), (7.0, 32.0, 45.0), series.source[7])
     lung = ExpertTag("chest-ct-lungs", "2.0.1")
     findings = (
-        Finding("f1", codes.LUNG, Presence.PRESENT, lung, side=Side.RIGHT, regions=(region(masks, series, right, 6),),
-                measurements=(Measurement(codes.VOLUME, 2310.4, codes.MILLILITER),)),
+        Finding(
+            "f1",
+            codes.LUNG,
+            Presence.PRESENT,
+            lung,
+            side=Side.RIGHT,
+            regions=(region(masks, series, right, 6),),
+            measurements=(Measurement(codes.VOLUME, 2310.4, codes.MILLILITER),),
+        ),
         Finding("f2", codes.LUNG, Presence.PRESENT, lung, side=Side.LEFT, regions=(region(masks, series, left, 6),)),
-        Finding("f3", codes.LUNG_NODULE, Presence.PRESENT, EXPERT, 0.87, Side.LEFT, codes.UPPER_LOBE,
-                (region(masks, series, nodule, 7),),
-                (Measurement(codes.LONG_AXIS, 6.4, codes.MILLIMETER, (line,)),
-                 Measurement(codes.MEAN_ATTENUATION, 20.0, codes.HOUNSFIELD_UNIT))),
+        Finding(
+            "f3",
+            codes.LUNG_NODULE,
+            Presence.PRESENT,
+            EXPERT,
+            0.87,
+            Side.LEFT,
+            codes.UPPER_LOBE,
+            (region(masks, series, nodule, 7),),
+            (
+                Measurement(codes.LONG_AXIS, 6.4, codes.MILLIMETER, (line,)),
+                Measurement(codes.MEAN_ATTENUATION, 20.0, codes.HOUNSFIELD_UNIT),
+            ),
+        ),
         Finding("f4", codes.PLEURAL_EFFUSION, Presence.NOT_ASSESSED, EXPERT, reason="The expert ran out of memory."),
         Finding("f5", codes.PNEUMOTHORAX, Presence.ABSENT, EXPERT, 0.03),
-        Finding("f6", codes.LUNG_NODULE, Presence.INDETERMINATE, EXPERT, 0.41, Side.RIGHT,
-                regions=(Region(series_uid, Box((3, 30, 15), (5, 34, 20)), series.source[3]),)),
-    )  # fmt: skip
+        Finding(
+            "f6",
+            codes.LUNG_NODULE,
+            Presence.INDETERMINATE,
+            EXPERT,
+            0.41,
+            Side.RIGHT,
+            regions=(Region(series_uid, Box((3, 30, 15), (5, 34, 20)), series.source[3]),),
+        ),
+    )
     sentences = (
         Sentence(INDICATION, Section.INDICATION, Grounding(attributes=("ReasonForTheRequestedProcedure",))),
         Sentence("Chest CT of 12 slices.", Section.TECHNIQUE, Grounding(attributes=("Modality",))),
         Sentence("No prior study was available.", Section.COMPARISON, Grounding(attributes=("StudyDate",))),
         Sentence("A solid nodule of 6.4 mm lies in the left upper lobe.", Section.FINDINGS, Grounding(("f3",))),
         Sentence("The right lung holds 2310 mL.", Section.FINDINGS, Grounding(("f1",))),
-        Sentence("There is an effusion on the right.", Section.FINDINGS, Grounding(("f4",)),
-                 (Check(CheckKind.UNSUPPORTED, Verdict.FAILED, "no finding says so"),)),
+        Sentence(
+            "There is an effusion on the right.",
+            Section.FINDINGS,
+            Grounding(("f4",)),
+            (Check(CheckKind.UNSUPPORTED, Verdict.FAILED, "no finding says so"),),
+        ),
         Sentence("Everything else is fine.", Section.FINDINGS),
         Sentence("Follow the left nodule after 6 to 12 months.", Section.IMPRESSION, Grounding(("f3",), (), ("e1",))),
-    )  # fmt: skip
-    study = Study(study_uid, "key", datetime(2024, 3, 5, 10, 15), (series,), Request(INDICATION, "CT chest", "A-2024-7"),
-                  left_out=(LeftOut("notes.txt", "it is not DICOM"),))  # fmt: skip
+    )
+    study = Study(
+        study_uid,
+        "key",
+        datetime(2024, 3, 5, 10, 15),
+        (series,),
+        Request(INDICATION, "CT chest", "A-2024-7"),
+        left_out=(LeftOut("notes.txt", "it is not DICOM"),),
+    )
     report = Report(study_uid, sentences, findings, (), (EVIDENCE,), "template", ("The effusion expert is down.",))
     return Record(report, study, masks, {image.SOPInstanceUID: image for image in images})
 
@@ -209,13 +266,19 @@ def chest(width: float, masks: MemoryMasks, study_uid: str, modality: Modality) 
     heart_line = Line(series_uid, (0, 160, 135 - half), (0, 160, 135 + half), image.SOPInstanceUID)
     chest_line = Line(series_uid, (0, 180, 28), (0, 180, 228), image.SOPInstanceUID)
     finding = Finding(
-        "f1", codes.CARDIOMEGALY, Presence.PRESENT if width > 100 else Presence.ABSENT,
-        ExpertTag("chest-xray-anatomy", "0.3.0", "cd" * 32), 0.92 if width > 100 else 0.2, site=codes.HEART,
+        "f1",
+        codes.CARDIOMEGALY,
+        Presence.PRESENT if width > 100 else Presence.ABSENT,
+        ExpertTag("chest-xray-anatomy", "0.3.0", "cd" * 32),
+        0.92 if width > 100 else 0.2,
+        site=codes.HEART,
         regions=(region(masks, series, heart),),
-        measurements=(Measurement(codes.CARDIOTHORACIC_RATIO, width / 200, codes.RATIO, (heart_line, chest_line)),
-                      Measurement(codes.CARDIAC_DIAMETER, width, codes.PIXEL, (heart_line,)),
-                      Measurement(codes.THORACIC_DIAMETER, 200, codes.PIXEL, (chest_line,))),
-    )  # fmt: skip
+        measurements=(
+            Measurement(codes.CARDIOTHORACIC_RATIO, width / 200, codes.RATIO, (heart_line, chest_line)),
+            Measurement(codes.CARDIAC_DIAMETER, width, codes.PIXEL, (heart_line,)),
+            Measurement(codes.THORACIC_DIAMETER, 200, codes.PIXEL, (chest_line,)),
+        ),
+    )
     return series, image, finding
 
 
@@ -237,8 +300,14 @@ def make_xray_record(modality: Modality) -> Record:
     series, image, finding = chest(120, masks, study_uid, modality)
     prior_series, _, prior_finding = chest(96, masks, prior_uid, modality)
     prior = Study(prior_uid, "key", datetime(2023, 1, 9), (prior_series,))
-    study = Study(study_uid, "key", datetime(2024, 3, 5, 10, 15), (series,), Request(INDICATION, "Chest PA", "A-2024-7"),
-                  priors=(prior,))  # fmt: skip
+    study = Study(
+        study_uid,
+        "key",
+        datetime(2024, 3, 5, 10, 15),
+        (series,),
+        Request(INDICATION, "Chest PA", "A-2024-7"),
+        priors=(prior,),
+    )
     comparison = Comparison("c1", Change.LARGER, prior_uid, uid("tracked heart"), "f1", prior_finding, 0.25)
     sentences = (
         Sentence("One PA radiograph of the chest.", Section.TECHNIQUE, Grounding(attributes=("ViewPosition",))),
@@ -252,6 +321,11 @@ def make_xray_record(modality: Modality) -> Record:
 
 @pytest.fixture
 def bare_record() -> Record:
+    """A study without findings."""
+    return make_bare_record()
+
+
+def make_bare_record() -> Record:
     """A radiograph on which nothing was found, by no expert, without literature."""
     masks = MemoryMasks()
     study_uid = uid("bare")
