@@ -1,0 +1,1 @@
+"""Synthetic patients: drawn as voxels in Hounsfield units, projected to radiographs, written as DICOM."""

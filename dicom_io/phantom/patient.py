@@ -1,0 +1,258 @@
+"""A synthetic patient: drawn from a seed, visit by visit, with every organ and lesion known.
+
+Same seed, same options: the same bytes. Lengths are mm, volumes mL, and positions are DICOM patient space (LPS).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import ConvexHull, QhullError
+
+from dicom_io.phantom.anatomy import Anatomy, breathe, draw_anatomy
+from dicom_io.phantom.canvas import Canvas, Texture
+from dicom_io.phantom.lesion import Change, Lesion, LesionKind, LesionPlan, draw_kinds, plan_lesions
+from dicom_io.phantom.pathology import paint_lesion
+from dicom_io.phantom.scene import paint_chest
+from dicom_io.phantom.skeleton import Posture
+from dicom_io.phantom.vessels import Trees, grow_trees
+from dicom_io.study import Geometry
+
+__all__ = ["Change", "Lesion", "LesionKind", "Patient", "Visit", "draw_patient"]
+
+FIRST_DAY = datetime(2021, 1, 4, 8, 0)
+PAINT_ORDER = (
+    LesionKind.EFFUSION,
+    LesionKind.PNEUMOTHORAX,
+    LesionKind.EDEMA,
+    LesionKind.CONSOLIDATION,
+    LesionKind.ATELECTASIS,
+    LesionKind.MASS,
+    LesionKind.NODULE,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Visit:
+    """One visit, drawn.
+
+    hu: (slices, rows, columns) int16 HU, slices from the feet up. structures: bool masks of the same shape, named
+    right_lung, left_lung, heart (the silhouette: pericardium and roots of the great vessels), aorta, liver, abdomen
+    (all below the diaphragm), ribs, spine, clavicles, scapulae, sternum. A lung is its tissue, diseased or not, without
+    pleural air or fluid. changes: what became of each lesion since the visit before, by tracking id.
+    """
+
+    hu: npt.NDArray[np.int16]
+    geometry: Geometry
+    structures: Mapping[str, npt.NDArray[np.bool_]]
+    lesions: tuple[Lesion, ...]
+    acquired_on: datetime
+    changes: Mapping[str, str]
+    is_upright: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Patient:
+    """A synthetic patient. visits: oldest first."""
+
+    seed: int
+    sex: str  # "M" or "F"
+    age_years: int  # at the last visit
+    visits: tuple[Visit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """All that is drawn from the seed, before any grid."""
+
+    sex: str
+    age_years: int
+    usual: Anatomy
+    chests: tuple[Anatomy, ...]
+    poses: tuple[tuple[float, float, float], ...]  # turn (radians), lean, lateral offset (mm)
+    postures: tuple[Posture, ...]
+    lesions: tuple[LesionPlan, ...]
+    days: tuple[datetime, ...]
+    trees: Trees
+    texture_seed: int
+
+
+def draw_patient(
+    seed: int,
+    *,
+    visits: int = 1,
+    spacing_mm: float | tuple[float, float, float] = 2.0,
+    kinds: Collection[LesionKind] | None = None,
+    upright: bool = True,
+) -> Patient:
+    """Draw the patient of this seed.
+
+    spacing_mm: voxel size, or (slice, row, column). The same seed on another grid is the same patient.
+    kinds: None draws them (often none, sometimes several); a collection gives exactly those, each present in the last
+    visit unless it has resolved there (only with visits > 1). upright: False lays fluid and air as in a supine patient.
+    Raises ValueError for a seed below 0, no visit, a spacing outside 0.4 to 8 mm, or impossible kinds.
+    """
+    spacing = (spacing_mm,) * 3 if isinstance(spacing_mm, int | float) else tuple(spacing_mm)
+    if seed < 0:
+        raise ValueError(f"a seed is 0 or more, got {seed}")
+    if visits < 1:
+        raise ValueError(f"a patient has at least one visit, got {visits}")
+    if len(spacing) != 3 or not all(0.4 <= each <= 8.0 for each in spacing):
+        raise ValueError(f"spacing_mm is 0.4 to 8 mm along each of three axes, got {spacing_mm}")
+    plan = _plan_patient(seed, visits, kinds)
+    texture = Texture(np.random.default_rng(plan.texture_seed))
+    drawn = tuple(_draw_visit(plan, number, seed, spacing, texture, upright) for number in range(visits))
+    return Patient(seed=seed, sex=plan.sex, age_years=plan.age_years, visits=drawn)
+
+
+def _plan_patient(seed: int, visits: int, kinds: Collection[LesionKind] | None) -> _Plan:
+    who, what, when, how = (np.random.default_rng([seed, stream]) for stream in range(4))
+    sex = "M" if who.random() < 0.52 else "F"
+    age_years = int(np.clip(who.normal(58, 17), 20, 92))
+    wanted = draw_kinds(what) if kinds is None else [LesionKind(kind) for kind in kinds]
+    usual = draw_anatomy(who, sex, age_years, heart_ratio=float(np.clip(who.normal(0.445, 0.035), 0.38, 0.50)))
+    lesions = plan_lesions(what, usual, visits, wanted)
+    chests, poses, postures, days = [], [], [], []
+    day = FIRST_DAY + timedelta(days=int(when.integers(0, 1200)), minutes=int(when.integers(0, 600)))
+    hold = Posture(float(how.uniform(4, 34)), float(how.uniform(2, 26)))
+    for number in range(visits):
+        lifted = [0.0, 0.0]
+        for lesion in lesions:
+            if lesion.kind is LesionKind.ATELECTASIS and lesion.volume_ml[number] > 0:
+                lifted[0 if lesion.side == "right" else 1] += 5.0 if lesion.style == "plate" else 12.0
+        chests.append(
+            breathe(usual, how, heart_factor=_heart_factor(lesions, usual, number), elevate=(lifted[0], lifted[1]))
+        )
+        poses.append((float(how.normal(0, 0.035)), float(how.normal(0, 0.016)), float(how.normal(0, 5))))
+        postures.append(
+            Posture(hold.scapula_out_mm + float(how.normal(0, 3)), hold.clavicle_rise_mm + float(how.normal(0, 3)))
+        )
+        days.append(day)
+        day += timedelta(days=int(when.integers(2, 220)), minutes=int(when.integers(-120, 120)))
+    trees = grow_trees(np.random.default_rng([seed, 4]), usual, leaves=420)
+    return _Plan(
+        sex, age_years, usual, tuple(chests), tuple(poses), tuple(postures), lesions, tuple(days), trees,
+        int(how.integers(2**31)),
+    )  # fmt: skip
+
+
+def _heart_factor(lesions: tuple[LesionPlan, ...], usual: Anatomy, visit: int) -> float:
+    """How much wider than usual the heart is at this visit."""
+    for lesion in lesions:
+        if lesion.kind is LesionKind.CARDIOMEGALY and lesion.volume_ml[visit] > 0:
+            last = max(lesion.volume_ml)
+            ratio = last * (lesion.volume_ml[visit] / last) ** (1 / 3)
+            return ratio / (usual.heart_width / (2 * usual.half_width))
+    return 1.0
+
+
+def _canvas(plan: _Plan, number: int, seed: int, spacing: tuple[float, ...]) -> Canvas:
+    """A grid that holds the chest from the upper abdomen to the neck, skin to skin up to 42 cm."""
+    chest = plan.chests[number]
+    turn, lean, offset = plan.poses[number]
+    low, high = -0.42 * plan.usual.height, 1.24 * plan.usual.height
+    half = min(plan.usual.shoulder + 8, 214.0)
+    wall = plan.usual.fat + plan.usual.muscle + 34
+    front = plan.usual.front + wall + 0.7 * plan.usual.breast
+    sizes = np.array([high - low, front + plan.usual.back + wall, 2 * half])
+    shape = np.ceil(sizes / np.array(spacing)).astype(int)
+    origin = (offset, 0.0, -0.5 * chest.height)
+    affine = np.zeros((4, 4))
+    affine[3, 3] = 1.0
+    affine[2, 0], affine[1, 1], affine[0, 2] = spacing
+    affine[0, 3] = -(shape[2] - 1) / 2 * spacing[2]
+    affine[1, 3] = -front
+    affine[2, 3] = low - 0.5 * plan.usual.height
+    frame = f"2.25.{(seed + 1) * 1_000_003 + number + 7_919_000_000_000_000}"
+    return Canvas(Geometry(affine, frame), (int(shape[0]), int(shape[1]), int(shape[2])), turn, lean, origin)
+
+
+def _draw_visit(
+    plan: _Plan, number: int, seed: int, spacing: tuple[float, ...], texture: Texture, upright: bool
+) -> Visit:
+    canvas = _canvas(plan, number, seed, spacing)
+    chest = plan.chests[number]
+    congested = any(p.kind is LesionKind.EDEMA and p.volume_ml[number] > 0 for p in plan.lesions)
+    scene, structures = paint_chest(
+        canvas, chest, plan.usual, plan.trees, texture, plan.postures[number],
+        is_upright=upright, congestion=1.3 if congested else 1.0,
+    )  # fmt: skip
+    lesions = []
+    present = [lesion for lesion in plan.lesions if lesion.volume_ml[number] > 0]
+    for lesion in sorted(present, key=lambda each: PAINT_ORDER.index(each.kind) if each.kind in PAINT_ORDER else -1):
+        if lesion.kind is LesionKind.CARDIOMEGALY:
+            box, mask = scene.whole, structures["heart"]
+        else:
+            box, mask = paint_lesion(scene, lesion, lesion.volume_ml[number])
+        lesions.append(_measured(lesion, canvas.geometry, box, mask))
+    structures["right_lung"] &= scene.lung
+    structures["left_lung"] &= scene.lung
+    noise = 8.0 * texture.at(canvas, scene.whole, float(canvas.spacing.min()), 0.6)
+    hu = np.clip(np.rint(scene.hu + noise * (scene.hu > -999)), -1024, 3071).astype(np.int16)
+    for mask in structures.values():
+        mask.flags.writeable = False
+    hu.flags.writeable = False
+    changes = {
+        lesion.tracking_id: change.value
+        for lesion in plan.lesions
+        if number > 0 and (change := lesion.changes[number - 1]) is not None
+    }
+    order = {lesion.tracking_id: place for place, lesion in enumerate(plan.lesions)}
+    return Visit(
+        hu=hu,
+        geometry=canvas.geometry,
+        structures=MappingProxyType(structures),
+        lesions=tuple(sorted(lesions, key=lambda each: order[each.tracking_id])),
+        acquired_on=plan.days[number],
+        changes=MappingProxyType(changes),
+        is_upright=upright,
+    )
+
+
+def _measured(
+    plan: LesionPlan, geometry: Geometry, box: tuple[slice, slice, slice], mask: npt.NDArray[np.bool_]
+) -> Lesion:
+    """Crop a mask to itself and measure it."""
+    spans = []
+    for axis in range(3):
+        hit = np.flatnonzero(mask.any(axis=tuple(k for k in range(3) if k != axis)))
+        spans.append(slice(int(hit[0]), int(hit[-1]) + 1))
+    cropped = mask[tuple(spans)].copy()
+    cropped.flags.writeable = False
+    start = tuple(int(outer.start) + span.start for outer, span in zip(box, spans, strict=True))
+    long_mm, short_mm = _axes(cropped[int(np.argmax(cropped.sum(axis=(1, 2))))], geometry.spacing_mm[1:])
+    return Lesion(
+        tracking_id=plan.tracking_id,
+        kind=plan.kind,
+        side=plan.side,
+        lobe=plan.lobe,
+        attenuation=plan.attenuation,
+        long_axis_mm=long_mm,
+        short_axis_mm=short_mm,
+        volume_ml=float(np.count_nonzero(cropped)) * geometry.voxel_ml,
+        start=(start[0], start[1], start[2]),
+        mask=cropped,
+    )
+
+
+def _axes(area: npt.NDArray[np.bool_], spacing_mm: tuple[float, ...]) -> tuple[float, float]:
+    """Greatest extent of a mask in one slice (mm), pixel edges included, and its extent across that direction."""
+    rows, columns = np.nonzero(area)
+    centres = np.stack([rows, columns], axis=1).astype(np.float64)
+    corners = np.concatenate([centres + shift for shift in ((-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5))])
+    corners *= np.array(spacing_mm)
+    try:
+        hull = corners[ConvexHull(corners).vertices]
+    except QhullError as error:
+        raise ValueError("a lesion has no area in its largest slice") from error
+    gaps = hull[:, None] - hull[None]
+    length = np.linalg.norm(gaps, axis=-1)
+    first, second = np.unravel_index(int(np.argmax(length)), length.shape)
+    along = gaps[first, second] / length[first, second]
+    across = hull @ np.array([-along[1], along[0]])
+    return float(length.max()), float(np.ptp(across))

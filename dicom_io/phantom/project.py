@@ -1,0 +1,214 @@
+"""A radiograph of a synthetic patient: line integrals through the voxels, then what tube and detector make of them.
+
+The beam diverges from a point: a coronal slab at depth d in front of the detector is magnified by SID / (SID - d), so
+the film is the sum of the slabs, each enlarged about the central ray. (The slant of the rays within a slab, below
+0.5 % of path length in a chest at 1.8 m, is left out.) Intensity then follows Beer-Lambert.
+
+The masks are projected from the same voxels, by the convention of radiologists' outlines: a lung's outline runs
+behind the heart and ends at the visible dome of the diaphragm, so what lies behind or below the dome is left out;
+pleural air and fluid belong to the lung field. The heart is the whole cardiac silhouette with the roots of the great
+vessels, up to the arch, and reaches below the dome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from dicom_io.phantom.film import Exposure, develop, draw_exposure
+from dicom_io.phantom.lesion import Lesion, LesionKind
+from dicom_io.phantom.patient import Visit
+
+Array = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+WATER_PER_MM = 0.0196  # attenuation of water for a filtered 110 kV beam, about 65 keV effective
+SLAB_MM = 6.0  # slabs this thick share one magnification: below 0.6 mm at the film's edge
+FIELD_MM = 400.0  # side of the square field at the detector
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Radiograph:
+    """One film. image: (rows, columns) float32 in [0, 1], brighter = denser, patient's right at image left, upright.
+
+    spacing_mm: pixel spacing at the detector. masks: bool (rows, columns): right_lung, left_lung, heart, and one per
+    lesion by tracking id. cardiothoracic_ratio: width of the heart mask over the distance of the outermost lung edges.
+    """
+
+    image: Array
+    spacing_mm: float
+    view: str
+    masks: Mapping[str, Mask]
+    lesions: tuple[Lesion, ...]
+    cardiothoracic_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class Beam:
+    """Where tube and detector stand. Distances in mm; ray_mm: (x, z) of the central ray in patient space (LPS)."""
+
+    view: str
+    source_to_detector: float
+    detector_y: float  # of the detector plane in patient space
+    ray_mm: tuple[float, float]
+
+    def magnification(self, y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Enlargement of what lies at patient y."""
+        gap = np.abs(np.asarray(y) - self.detector_y)
+        return self.source_to_detector / (self.source_to_detector - gap)
+
+
+def radiograph(visit: Visit, *, view: str = "PA", rows: int = 512, seed: int = 0) -> Radiograph:
+    """Take a frontal film of a visit: rows x rows pixels over a field of about 40 cm.
+
+    view: "PA" (detector at the chest, tube 1.8 m away) or "AP" (detector at the back, tube 1.1 to 1.3 m away, which
+    enlarges the heart). seed: exposure, scatter, noise, processing and collimation; the anatomy does not change.
+    Raises ValueError for another view or fewer than 64 rows.
+    """
+    if view not in ("PA", "AP"):
+        raise ValueError(f"a view is PA or AP, got {view}")
+    if rows < 64:
+        raise ValueError(f"a radiograph has at least 64 rows, got {rows}")
+    random = np.random.default_rng([seed, 17, 0 if view == "PA" else 1])
+    beam = _aim(visit, view, random)
+    field_mm = FIELD_MM * (beam.source_to_detector / 1800.0 * 0.04 + 0.96) * float(random.uniform(0.92, 1.06))
+    projector = Projector(visit, beam, rows, field_mm / rows)
+    exposure: Exposure = draw_exposure(random, view)
+    path = projector.integrals(attenuation(visit.hu, exposure.bone_factor))
+    image = develop(path, exposure, projector.spacing_mm, random)
+    masks = _masks(visit, projector)
+    return Radiograph(
+        image=image,
+        spacing_mm=projector.spacing_mm,
+        view=view,
+        masks=MappingProxyType(masks),
+        lesions=visit.lesions,
+        cardiothoracic_ratio=cardiothoracic_ratio(masks["heart"], masks["right_lung"] | masks["left_lung"]),
+    )
+
+
+def cardiothoracic_ratio(heart: Mask, lungs: Mask) -> float:
+    """Greatest width of the heart over the distance of the outermost lung columns; masks (rows, columns)."""
+    spans = []
+    for name, mask in (("heart", heart), ("lung", lungs)):
+        columns = np.flatnonzero(mask.any(axis=0))
+        if columns.size == 0:
+            raise ValueError(f"the {name} mask is empty: there is no ratio")
+        spans.append(int(columns[-1] - columns[0] + 1))
+    return spans[0] / spans[1]
+
+
+def attenuation(hu: npt.NDArray[np.int16], bone_factor: float) -> Array:
+    """HU to linear attenuation per mm: water's by definition, what is denser than soft tissue weighted as bone.
+
+    bone_factor > 1 for a soft beam: calcium's photoelectric share exceeds what its HU at CT energies says.
+    """
+    values = np.arange(-1024, 3072, dtype=np.float32)
+    mu = WATER_PER_MM * (1 + values / 1000)
+    mu = np.clip(mu + WATER_PER_MM * (bone_factor - 1) * np.clip(values - 90, 0, None) / 1000, 0, None)
+    mu[values < -995] = 0.0
+    return np.asarray(mu.astype(np.float32)[hu.astype(np.int32) + 1024])
+
+
+class Projector:
+    """Sums of a visit's voxels along the rays to each pixel."""
+
+    def __init__(self, visit: Visit, beam: Beam, rows: int, spacing_mm: float) -> None:
+        affine = visit.geometry.affine
+        self.spacing_mm = float(spacing_mm)
+        self._beam, self._rows = beam, rows
+        self._shape = visit.hu.shape
+        self._dy = abs(float(affine[1, 1]))
+        self._y = affine[1, 3] + affine[1, 1] * np.arange(visit.hu.shape[1])
+        self._x = (float(affine[0, 3]), float(affine[0, 2]))
+        self._z = (float(affine[2, 3]), float(affine[2, 0]))
+
+    def integrals(self, values: npt.NDArray[np.float32 | np.bool_], start: tuple[int, int, int] = (0, 0, 0)) -> Array:
+        """Values per mm (slices, rows, columns), cropped from `start` of the grid, summed along rays: (rows, rows)."""
+        image = np.zeros((self._rows, self._rows), dtype=np.float32)
+        step = max(1, round(SLAB_MM / self._dy))
+        for first in range(0, values.shape[1], step):
+            slab = values[:, first : first + step].sum(axis=1, dtype=np.float32)
+            rows_hit, columns_hit = (np.flatnonzero(slab.any(axis=axis)) for axis in (1, 0))
+            if rows_hit.size == 0:
+                continue
+            at = start[1] + first
+            scale = float(self._beam.magnification(self._y[at : at + min(step, values.shape[1] - first)].mean()))
+            high, wide = slice(rows_hit[0], rows_hit[-1] + 1), slice(columns_hit[0], columns_hit[-1] + 1)
+            down = self._weights(scale, self._z, self._beam.ray_mm[1], start[0] + high.start, slab[high].shape[0], True)
+            along = self._weights(
+                scale, self._x, self._beam.ray_mm[0], start[2] + wide.start, slab[:, wide].shape[1], False
+            )
+            (top, vertical), (left, horizontal) = down, along
+            part = vertical @ slab[high, wide] @ horizontal.T
+            image[top : top + part.shape[0], left : left + part.shape[1]] += part
+        return image * np.float32(self._dy)
+
+    def _weights(
+        self, scale: float, axis: tuple[float, float], centre: float, start: int, count: int, flip: bool
+    ) -> tuple[int, Array]:
+        """First pixel hit, and linear interpolation weights (pixels hit, voxels), of one axis of a slab.
+
+        axis: (origin, step) of the voxel centres. flip: pixels count down as the coordinate grows (rows, head up).
+        """
+        middle = (self._rows - 1) / 2
+        pixel_mm = (np.arange(self._rows) - middle) * self.spacing_mm / scale
+        place = ((-pixel_mm if flip else pixel_mm) + centre - axis[0]) / axis[1] - start
+        hit = np.flatnonzero((place > -1) & (place < count))
+        if hit.size == 0:
+            return 0, np.zeros((0, count), dtype=np.float32)
+        place = place[hit[0] : hit[-1] + 1]
+        weights = np.clip(1 - np.abs(place[:, None] - np.arange(count)[None]), 0, None)
+        return int(hit[0]), weights.astype(np.float32)
+
+
+def _aim(visit: Visit, view: str, random: np.random.Generator) -> Beam:
+    """Tube and detector, the central ray near the middle of the lung fields."""
+    lungs = visit.structures["right_lung"] | visit.structures["left_lung"]
+    slices, rows, columns = (np.flatnonzero(lungs.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1)))
+    ends = visit.geometry.to_patient([[slices[0], rows[0], columns[0]], [slices[-1], rows[-1], columns[-1]]])
+    skin = np.flatnonzero((visit.hu > -500).any(axis=(0, 2)))
+    front, back = visit.geometry.to_patient([[0, skin[0], 0], [0, skin[-1], 0]])[:, 1]
+    middle = ends.mean(axis=0)
+    ray = (float(middle[0] + random.normal(0, 5)), float(middle[2] + random.uniform(-6, 22)))
+    if view == "PA":
+        return Beam(view, float(random.uniform(1780, 1850)), float(front - random.uniform(15, 40)), ray)
+    return Beam(view, float(random.uniform(1050, 1350)), float(back + random.uniform(15, 50)), ray)
+
+
+def _masks(visit: Visit, projector: Projector) -> dict[str, Mask]:
+    structures = visit.structures
+    abdomen = projector.integrals(structures["abdomen"]) > 5.0
+    masks: dict[str, Mask] = {}
+    pleural = {"left": [], "right": []}  # type: dict[str, list[Array]]
+    lesions: dict[str, Mask] = {}
+    for lesion in visit.lesions:
+        if lesion.kind is LesionKind.CARDIOMEGALY:
+            continue
+        path = projector.integrals(lesion.mask, lesion.start)
+        lesions[lesion.tracking_id] = path > min(1.0, 0.5 * float(path.max()))
+        if lesion.kind in (LesionKind.EFFUSION, LesionKind.PNEUMOTHORAX) and lesion.side is not None:
+            pleural[lesion.side].append(path)
+    for side in ("right", "left"):
+        path = projector.integrals(structures[f"{side}_lung"])
+        for each in pleural[side]:
+            path = path + each
+        masks[f"{side}_lung"] = _largest((path > 8.0) & ~abdomen)
+    masks["heart"] = _largest(projector.integrals(structures["heart"]) > 3.0)
+    for lesion in visit.lesions:
+        masks[lesion.tracking_id] = lesions.get(lesion.tracking_id, masks["heart"])
+    return masks
+
+
+def _largest(mask: Mask) -> Mask:
+    """The largest connected part, its holes filled."""
+    labels, count = ndimage.label(mask)
+    if count == 0:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return np.asarray(ndimage.binary_fill_holes(labels == int(np.argmax(sizes))), dtype=bool)
