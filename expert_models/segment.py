@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.torch import load_file
+from scipy import ndimage
 from torch import nn
 
 from expert_models.card import Card, checked_weights, imported
 from expert_models.errors import CardInvalid, WeightsMismatch
+from expert_models.preprocess import Letterbox, network_input
 
 
 def build_network(card: Card) -> nn.Module:
@@ -37,3 +42,76 @@ def load_network(card: Card, device: str = "cpu") -> nn.Module:
     except RuntimeError as exc:
         raise WeightsMismatch(f"the weights of {card.name} do not fit the network its card describes") from exc
     return network.to(device).eval()
+
+
+Frame = npt.NDArray[np.float32]  # (rows, columns) of the network's input
+
+
+@dataclass(frozen=True, slots=True)
+class Segmented:
+    """Cleaned masks of one picture, (rows, columns) bool by label, and how sure the network was inside each."""
+
+    masks: Mapping[str, npt.NDArray[np.bool_]]
+    confidence: Mapping[str, float]  # mean probability inside the mask, 0 for an empty one
+
+
+class Segmenter:
+    """A card's network, loaded at first use and kept; safe to call from several threads."""
+
+    def __init__(self, card: Card, device: str = "cpu") -> None:
+        self.card = card
+        self.device = device
+        self._network: nn.Module | None = None
+        self._loading = Lock()
+
+    def segment(self, picture: npt.NDArray[np.float32]) -> Segmented:
+        """Masks of a picture (rows, columns) in [0, 1], at the picture's own resolution."""
+        rows, columns = self.card.input.size
+        frame, box = network_input(picture, (rows, columns))
+        probabilities = self.probabilities(frame)
+        masks, confidence = {}, {}
+        for label, probability in zip(self.card.labels, probabilities, strict=True):
+            shape = single_shape(probability > label.threshold)
+            confidence[label.name] = float(probability[shape].mean()) if shape.any() else 0.0
+            masks[label.name] = _at_source(probability, shape, label.threshold, box)
+        return Segmented(masks, confidence)
+
+    def probabilities(self, frame: Frame) -> Frame:
+        """(rows, columns) as `network_input` gives it -> (labels, rows, columns) in [0, 1]."""
+        network = self._loaded()
+        with torch.inference_mode(), torch.autocast(torch.device(self.device).type, torch.bfloat16):
+            logits = network(torch.from_numpy(np.ascontiguousarray(frame))[None, None].to(self.device))
+        found: Frame = torch.sigmoid(logits[0].float()).cpu().numpy()
+        return found
+
+    def _loaded(self) -> nn.Module:
+        with self._loading:
+            if self._network is None:
+                self._network = load_network(self.card, self.device)
+            return self._network
+
+
+def single_shape(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """The largest connected part of a mask without its holes and without spurs thinner than three pixels."""
+    part = _largest(ndimage.binary_opening(mask, np.ones((3, 3), bool)))
+    filled: npt.NDArray[np.bool_] = ndimage.binary_fill_holes(part)
+    return filled
+
+
+def _largest(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    numbered, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    sizes = np.bincount(numbered.ravel())
+    sizes[0] = 0
+    return np.asarray(numbered == sizes.argmax())
+
+
+def _at_source(probability: Frame, shape: npt.NDArray[np.bool_], threshold: float, box: Letterbox) -> Any:
+    """The cleaned shape at source resolution, its edge placed between pixels by the probability."""
+    near = ndimage.binary_dilation(shape, np.ones((3, 3), bool))
+    inside = ndimage.binary_erosion(shape, np.ones((3, 3), bool))
+    edge = np.where(shape, np.maximum(probability, threshold + 0.01), np.minimum(probability, threshold - 0.01))
+    edge = np.where(near, edge, 0)
+    edge[inside] = 1
+    return box.lift(edge.astype(np.float32)) > threshold

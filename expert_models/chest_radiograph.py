@@ -1,0 +1,200 @@
+"""The chest radiograph expert: both lungs, the heart, the cardiothoracic ratio, and whether the heart is enlarged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from dicom_io.study import Series
+from expert_models.card import Card, packaged_card
+from expert_models.codes import (
+    CARDIAC_DIAMETER,
+    CARDIOMEGALY,
+    CARDIOTHORACIC_RATIO,
+    HEART,
+    LUNG,
+    MILLIMETER,
+    PIXEL,
+    RATIO,
+    THORACIC_DIAMETER,
+)
+from expert_models.finding import Box, Code, ExpertTag, Finding, Line, Measurement, Presence, Region
+from expert_models.measure import Width, horizontal_width, probability_above
+from expert_models.ports import Masks
+
+if TYPE_CHECKING:
+    from expert_models.segment import Segmented, Segmenter
+
+CARD = "cxr-anatomy"
+SMALLEST_SIDE = 128  # pixels; below it neither a lung's edge nor the heart's can be placed to a hundredth of the width
+
+# BodyPartExamined values (PS3.16 Annex L) that exclude a chest radiograph. Words that are not listed are left to the
+# picture itself: sites write this attribute in many languages, and often not at all.
+_OTHER_BODY_PARTS = """
+ABDOMEN ANKLE ARM BREAST BUTTOCK CALCANEUS CALF CLAVICLE COCCYX CSPINE CTSPINE ELBOW EXTREMITY EYE FACE FEMUR FINGER
+FOOT FOREARM HAND HEAD HIP HUMERUS JAW KNEE LEG LSPINE LSSPINE MAXILLA MANDIBLE NECK ORBIT PATELLA PELVIS RADIUS SACRUM
+SCAPULA SHOULDER SINUS SKULL SPINE SSPINE TEETH THIGH THUMB TIBIA TIBIAFIBULA TOE TMJ TSPINE ULNA WRIST ZYGOMA
+"""
+OTHER_BODY_PARTS = frozenset(_OTHER_BODY_PARTS.split())
+
+
+class ChestRadiograph:
+    """Segments lungs and heart on a frontal chest radiograph and measures the cardiothoracic ratio."""
+
+    def __init__(self, device: str = "cpu", card: Card | None = None) -> None:
+        self._card = card or packaged_card(CARD)
+        self._device = device
+        self._segmenter: Segmenter | None = None
+        self._building = Lock()
+
+    @property
+    def tag(self) -> ExpertTag:
+        """Name, version, weights."""
+        return self._card.tag
+
+    @property
+    def concepts(self) -> tuple[Code, ...]:
+        """Both lungs, the heart, cardiomegaly."""
+        return LUNG, HEART, CARDIOMEGALY
+
+    def refuses(self, series: Series) -> str | None:
+        """Why this series is not a frontal chest radiograph that can be read, in one sentence; None when it may be."""
+        if series.modality.value not in self._card.input.modality:
+            return f"the modality {series.modality.value} is not a radiograph"
+        view = (series.view or "").upper().strip()
+        if view and not view.startswith(self._card.input.views):
+            return f"the view {view} is not frontal"
+        body_part = series.body_part.upper().replace(" ", "").replace("_", "")
+        if body_part in OTHER_BODY_PARTS:
+            return f"the body part is given as {series.body_part}, not the chest"
+        picture = series.volume.voxels[0]
+        if min(picture.shape) < SMALLEST_SIDE:
+            return f"the picture has only {picture.shape[0]} x {picture.shape[1]} pixels"
+        low, high = np.percentile(picture[::4, ::4], [2, 98])
+        if high - low < 0.02:
+            return "the picture is blank or nearly so"
+        return None
+
+    def examine(self, series: Series, masks: Masks) -> Sequence[Finding]:
+        """Lungs, heart and cardiomegaly; all not assessed where no two lungs with a heart between them are seen."""
+        picture = np.asarray(series.volume.voxels[0], dtype=np.float32)
+        segmented = self._loaded().segment(picture)
+        reason = implausible(segmented, self._card.calibration)
+        if reason:
+            return [
+                Finding(f"f{number}", concept, Presence.NOT_ASSESSED, self.tag, reason=reason)
+                for number, concept in enumerate(self.concepts, 1)
+            ]
+        regions = {label.name: _region(series, segmented.masks[label.name], masks) for label in self._card.labels}
+        diameters, ratio = _measured(series, segmented.masks)
+        probability = self.probability_enlarged(ratio.value, series.view)
+        anatomy = [
+            Finding(
+                f"f{number}",
+                label.code,
+                Presence.PRESENT,
+                self.tag,
+                side=label.side,
+                regions=(regions[label.name],),
+                measurements=(*diameters, ratio) if label.code == HEART else (),
+            )
+            for number, label in enumerate(self._card.labels, 1)
+        ]
+        enlarged = replace(
+            anatomy[-1],
+            id=f"f{len(anatomy) + 1}",
+            concept=CARDIOMEGALY,
+            presence=self._presence(probability),
+            probability=probability,
+            regions=(regions["heart"],),
+            measurements=(ratio,),
+        )
+        return [*anatomy, enlarged]
+
+    def probability_enlarged(self, ratio: float, view: str | None) -> float:
+        """Calibrated probability that the true ratio is above the limit of the view.
+
+        The limit is lower for PA than for AP, where the heart lies further from the detector. When the view is not
+        stated both limits weigh the same.
+        """
+        values = self._card.calibration
+        by_view = {
+            name: probability_above(values[f"limit_{name}"], ratio, values["ratio_bias"], values["ratio_spread"])
+            for name in ("pa", "ap")
+        }
+        for name, probability in by_view.items():
+            if (view or "").lower().strip().startswith(name):
+                return probability
+        return sum(by_view.values()) / 2
+
+    def _presence(self, probability: float) -> Presence:
+        low, high = self._card.indeterminate or (0.5, 0.5)
+        if low <= probability <= high:
+            return Presence.INDETERMINATE
+        return Presence.PRESENT if probability > high else Presence.ABSENT
+
+    def _loaded(self) -> Segmenter:
+        with self._building:
+            if self._segmenter is None:
+                # Here and not above: naming the expert must not cost the seconds that torch and MONAI take to load.
+                from expert_models.segment import Segmenter
+
+                self._segmenter = Segmenter(self._card, self._device)
+            return self._segmenter
+
+
+def implausible(segmented: Segmented, limits: Mapping[str, float]) -> str | None:
+    """Why the masks cannot be the lungs and heart of a chest radiograph; None when they can.
+
+    limits: the card's calibration: smallest_lung and smallest_heart (share of the picture), lowest_confidence.
+    """
+    for name, mask in segmented.masks.items():
+        smallest = limits["smallest_heart" if name == "heart" else "smallest_lung"]
+        if mask.mean() < smallest:
+            return f"no {name} could be outlined, so this may not be a frontal chest radiograph"
+        if segmented.confidence[name] < limits["lowest_confidence"]:
+            return f"the outline of the {name} is too uncertain to be measured"
+    right, left, heart = (centre(segmented.masks[name]) for name in ("right lung", "left lung", "heart"))
+    if not right[1] < heart[1] < left[1]:
+        return "the heart does not lie between the two lungs, so the outlines are not trusted"
+    if heart[0] < (right[0] + left[0]) / 2:
+        return "the heart lies in the upper half of the lungs, so the picture may be upside down"
+    return None
+
+
+def centre(mask: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """Mean (row, column) of a mask that is not empty."""
+    rows, columns = mask.sum(axis=1), mask.sum(axis=0)
+    total = int(rows.sum())
+    return float(rows @ np.arange(len(rows)) / total), float(columns @ np.arange(len(columns)) / total)
+
+
+def _region(series: Series, mask: npt.NDArray[np.bool_], masks: Masks) -> Region:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = Box((0, int(rows[0]), int(columns[0])), (1, int(rows[-1]) + 1, int(columns[-1]) + 1))
+    return Region(series.uid, box, series.source[0], masks.save(np.ascontiguousarray(mask[None][box.slices])))
+
+
+def _measured(
+    series: Series, masks: Mapping[str, npt.NDArray[np.bool_]]
+) -> tuple[tuple[Measurement, Measurement], Measurement]:
+    """The two diameters, in mm where the spacing is known and in pixels where it is not, and their ratio."""
+    cardiac = horizontal_width(masks["heart"])
+    thoracic = horizontal_width(masks["right lung"] | masks["left lung"])
+    geometry = series.volume.geometry
+    unit, length = (MILLIMETER, geometry.spacing_mm[2]) if geometry.is_calibrated else (PIXEL, 1.0)
+    lines = tuple(_line(series, width) for width in (cardiac, thoracic))
+    diameters = (
+        Measurement(CARDIAC_DIAMETER, cardiac.pixels * length, unit, lines[:1]),
+        Measurement(THORACIC_DIAMETER, thoracic.pixels * length, unit, lines[1:]),
+    )
+    return diameters, Measurement(CARDIOTHORACIC_RATIO, cardiac.pixels / thoracic.pixels, RATIO, lines)
+
+
+def _line(series: Series, width: Width) -> Line:
+    return Line(series.uid, (0.0, width.row, width.left), (0.0, width.row, width.right), series.source[0])

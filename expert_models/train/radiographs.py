@@ -1,0 +1,64 @@
+"""Labelled radiographs for training: real ones with drawn masks, and phantoms whose masks are known exactly."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from expert_models.preprocess import Letterbox, even_tone
+
+CHANNELS = ("right lung", "left lung", "heart")
+_BITS = {"right_lung": 0, "left_lung": 1, "cardiomediastinum": 2}  # classes.json of the pack
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One frontal radiograph with its masks.
+
+    picture: (rows, columns) float32 in [0, 1]. masks: (3, rows, columns) bool in the order of CHANNELS.
+    known: which of the three were drawn; an unknown channel says nothing, it is not empty.
+    """
+
+    name: str
+    patient: str
+    view: str
+    group: str
+    picture: npt.NDArray[np.float32]
+    masks: npt.NDArray[np.bool_]
+    known: tuple[bool, bool, bool]
+
+
+def real_radiographs(pack: Path, wanted: Callable[[str], bool]) -> Iterator[Labelled]:
+    """The rows of a cxr_anatomy pack whose split is wanted. A class that is not listed for a row is unknown."""
+    with (pack / "index.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if wanted(row.get("split", ""))]
+    for row in rows:
+        with Image.open(pack / row["file"]) as image:
+            picture = np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255)
+        with Image.open(pack / row["mask"]) as image:
+            bits = np.asarray(image).astype(np.int64)
+        masks = np.stack([(bits >> bit) & 1 == 1 for bit in _BITS.values()])
+        classes = row["classes"].split("|")
+        right, left, heart = (key in classes for key in _BITS)
+        yield Labelled(
+            name=Path(row["file"]).name,
+            patient=row["patient"],
+            view=row["view"],
+            group="heart" if heart else "lungs",
+            picture=picture,
+            masks=masks,
+            known=(right, left, heart),
+        )
+
+
+def framed(labelled: Labelled, size: tuple[int, int]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Picture (1, H, W) in [0, 1] and masks (3, H, W) in [0, 1] as laid into the network's frame, tones evened."""
+    box = Letterbox((labelled.picture.shape[0], labelled.picture.shape[1]), size)
+    masks = np.stack([box.lay(mask.astype(np.float32)) for mask in labelled.masks])
+    return box.lay(even_tone(labelled.picture))[None], masks
