@@ -10,7 +10,9 @@ from pydicom.uid import UID
 
 from app.results.record import REPORT_JSON, Record
 from app.results.words import PRODUCT, title_of
-from expert_models.finding import Code, Finding, Presence, Side
+from dicom_io.study import Modality
+from expert_models.finding import Change, Code, Comparison, Finding, Presence, Side
+from medmllm.report import Section
 
 # Presence as a qualitative evaluation. The property is SNOMED CT's as the RSNA's open finding models use it; the
 # answers are those of PS3.16 as pydicom lists them. No terminology we could check says "not assessed".
@@ -25,6 +27,23 @@ SIDES = {  # CID 244
     Side.LEFT: Code("7771000", "SCT", "Left"),
     Side.RIGHT: Code("24028007", "SCT", "Right"),
     Side.BILATERAL: Code("51440002", "SCT", "Right and left"),
+}
+CHANGE_SINCE_PRIOR = Code("change-since-prior", "99WETREAD", "Change since the prior study")
+CHANGES = {each: Code(each.value, "99WETREAD", each.value.capitalize()) for each in Change}
+GROUNDING = Code("grounding", "99WETREAD", "Grounding")
+UNSUPPORTED = Code("unsupported", "99WETREAD", "Not supported by the findings")
+WITHOUT_UNIT = Code("1", "UCUM", "no units")
+SECTION_CODES = {  # CID 7001
+    Section.INDICATION: Code("18785-6", "LN", "Indications for Procedure"),
+    Section.TECHNIQUE: Code("55111-9", "LN", "Current Procedure Descriptions"),
+    Section.COMPARISON: Code("18834-2", "LN", "Previous Findings"),
+    Section.FINDINGS: Code("59776-5", "LN", "Findings"),
+    Section.IMPRESSION: Code("19005-8", "LN", "Impressions"),
+}
+MODALITIES = {  # CID 29
+    Modality.CT: Code("CT", "DCM", "Computed Tomography"),
+    Modality.DX: Code("DX", "DCM", "Digital Radiography"),
+    Modality.CR: Code("CR", "DCM", "Computed Radiography"),
 }
 SERIES_NUMBERS = {"seg": 9100, "sr": 9000}  # far from an acquisition's own
 
@@ -58,6 +77,11 @@ def tracking_uid_of(record: Record, finding: Finding) -> str:
     comparison = record.comparison_of(finding)
     if comparison is None:
         return stable_uid("tracking", record.study.uid, finding.id, finding.concept.value)
+    return tracked(comparison)
+
+
+def tracked(comparison: Comparison) -> str:
+    """The comparison's Tracking UID; one made from it where it is not a valid UID."""
     if UID(comparison.tracking_uid).is_valid:
         return comparison.tracking_uid
     return stable_uid("tracking", comparison.tracking_uid)
