@@ -1,0 +1,358 @@
+"""The report as a FHIR R4 transaction bundle, for an electronic health record.
+
+It identifies the patient, as a health record needs. Every resource is created only if its identifier is not known yet,
+so that sending the same draft twice creates it once. The status is `preliminary` until a person signs.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID, uuid5
+
+from pydicom import Dataset
+from pydicom.uid import UID
+
+from app.results.coded import (
+    ANSWERS,
+    CHANGE_SINCE_PRIOR,
+    CHANGES,
+    SIDES,
+    content_key,
+    software_version,
+    stable_uid,
+    tracking_uid_of,
+)
+from app.results.errors import ResultRefused
+from app.results.record import Record
+from app.results.words import PRODUCT, growth_of
+from dicom_io.study import Series
+from expert_models.codes import PROBABILITY
+from expert_models.finding import Code, Finding, Measurement, Presence
+from medmllm.report import Section, Sentence
+
+Json = dict[str, Any]
+NAMESPACE = UUID("8f2f5a3e-6d0b-5c84-9f43-0d6b9e0c7a11")  # ours, for the bundle's own urn:uuid references
+SYSTEMS = {
+    "SCT": "http://snomed.info/sct",
+    "RADLEX": "http://www.radlex.org",
+    "DCM": "http://dicom.nema.org/resources/ontology/DCM",
+    "LN": "http://loinc.org",
+    "UCUM": "http://unitsofmeasure.org",
+    "99WETREAD": "urn:wetread:codes",
+}
+REPORT_CODE = Code("18748-4", "LN", "Diagnostic imaging study")
+INTERPRETATIONS = {Presence.PRESENT: ("POS", "Positive"), Presence.ABSENT: ("NEG", "Negative"),
+                   Presence.INDETERMINATE: ("IND", "Indeterminate")}  # fmt: skip
+GENDERS = {"M": "male", "F": "female", "O": "other"}
+# FHIR R4's required value sets for the codes that are written here; the models do not check them
+REQUIRED = {
+    ("Bundle", "type"): {"document", "message", "transaction", "transaction-response", "batch", "batch-response",
+                         "history", "searchset", "collection"},
+    ("DiagnosticReport", "status"): {"registered", "partial", "preliminary", "final", "amended", "corrected",
+                                     "appended", "cancelled", "entered-in-error", "unknown"},
+    ("Observation", "status"): {"registered", "preliminary", "final", "amended", "corrected", "cancelled",
+                                "entered-in-error", "unknown"},
+    ("ImagingStudy", "status"): {"registered", "available", "cancelled", "entered-in-error", "unknown"},
+    ("Device", "status"): {"active", "inactive", "entered-in-error", "unknown"},
+    ("Patient", "gender"): {"male", "female", "other", "unknown"},
+    ("ServiceRequest", "status"): {"draft", "active", "on-hold", "revoked", "completed", "entered-in-error", "unknown"},
+    ("ServiceRequest", "intent"): {"proposal", "plan", "directive", "order", "original-order", "reflex-order",
+                                   "filler-order", "instance-order", "option"},
+}  # fmt: skip
+
+
+def fhir_bundle(record: Record, html: bytes | None = None) -> bytes:
+    """The transaction bundle as JSON. html: the report's page, carried as its presented form.
+
+    Raises ResultRefused when the bundle does not validate.
+    """
+    writer = Bundled(record)
+    bundle = writer.bundle(html)
+    validate(bundle)
+    return (json.dumps(bundle, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+class Bundled:
+    """Makes the resources of one record; they refer to each other by urn:uuid."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.header = record.header if record.header is not None else Dataset()
+        self.key = content_key(record)
+
+    def bundle(self, html: bytes | None) -> Json:
+        """Every resource with its conditional create."""
+        entries = [self.patient(), self.device(), self.imaging_study()]
+        if self.accession:
+            entries.append(self.service_request())
+        entries += [self.observation(each) for each in self.record.report.findings]
+        entries.append(self.diagnostic_report(html))
+        return {"resourceType": "Bundle", "type": "transaction", "entry": [self.entry(each) for each in entries]}
+
+    @property
+    def accession(self) -> str:
+        """The order's accession number, "" when there is none."""
+        return self.record.study.request.accession or str(self.header.get("AccessionNumber") or "")
+
+    def urn(self, *parts: str) -> str:
+        """The stable urn:uuid of one of this record's resources."""
+        return f"urn:uuid:{uuid5(NAMESPACE, chr(0).join((self.record.study.uid, self.key, *parts)))}"
+
+    def entry(self, resource: Json) -> Json:
+        """A resource as it is posted, unless one with its identifier is there already."""
+        request = {"method": "POST", "url": resource["resourceType"]}
+        identifier = resource["identifier"][0]
+        request["ifNoneExist"] = "identifier=" + quote(f"{identifier['system']}|{identifier['value']}", safe="")
+        return {"fullUrl": resource.pop("_urn"), "resource": resource, "request": request}
+
+    def patient(self) -> Json:
+        """The patient as the images name them."""
+        header = self.header
+        number = str(header.get("PatientID") or "") or self.record.study.patient_key
+        issuer = str(header.get("IssuerOfPatientID") or "")
+        patient: Json = {
+            "resourceType": "Patient",
+            "_urn": self.urn("Patient"),
+            "identifier": [
+                {
+                    "system": "urn:wetread:patient-id" + (f":{quote(issuer, safe='')}" if issuer else ""),
+                    "value": number,
+                    "type": coded("http://terminology.hl7.org/CodeSystem/v2-0203", "MR", "Medical record number"),
+                }
+            ],
+        }
+        name = header.get("PatientName")
+        if name:
+            given = [each for each in (str(name.given_name), str(name.middle_name)) if each]
+            patient["name"] = [{"text": name.family_comma_given(), "family": str(name.family_name), "given": given}]
+            patient["name"] = [{key: value for key, value in patient["name"][0].items() if value}]
+        if sex := GENDERS.get(str(header.get("PatientSex") or "")):
+            patient["gender"] = sex
+        if len(born := str(header.get("PatientBirthDate") or "")) == 8 and born.isdigit():
+            patient["birthDate"] = f"{born[:4]}-{born[4:6]}-{born[6:]}"
+        return patient
+
+    def device(self) -> Json:
+        """This software."""
+        version = software_version()
+        return {
+            "resourceType": "Device",
+            "_urn": self.urn("Device"),
+            "identifier": [oid(stable_uid("device", version))],
+            "status": "active",
+            "manufacturer": PRODUCT,
+            "deviceName": [{"name": PRODUCT, "type": "manufacturer-name"}],
+            "version": [{"value": version}],
+        }
+
+    def imaging_study(self) -> Json:
+        """The study that the report is about."""
+        study = self.record.study
+        resource: Json = {
+            "resourceType": "ImagingStudy",
+            "_urn": self.urn("ImagingStudy"),
+            "identifier": [oid(study.uid)],
+            "status": "available",
+            "subject": {"reference": self.urn("Patient")},
+            "numberOfSeries": len(study.series),
+            "numberOfInstances": sum(len(set(each.source)) for each in study.series),
+            "series": [self.series(each) for each in study.series],
+        }
+        if study.acquired_on:
+            resource["started"] = moment(study.acquired_on)
+        if study.request.procedure:
+            resource["description"] = study.request.procedure
+        return resource
+
+    def series(self, series: Series) -> Json:
+        """One series with its instances."""
+        instances = [
+            {"uid": uid, "sopClass": {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{source.SOPClassUID}"}}
+            for uid in dict.fromkeys(series.source)
+            if (source := self.record.sources.get(uid)) is not None
+        ]
+        resource: Json = {
+            "uid": series.uid,
+            "modality": {"system": SYSTEMS["DCM"], "code": str(series.modality)},
+            "numberOfInstances": len(set(series.source)),
+        }
+        return {**resource, **({"instance": instances} if instances else {})}
+
+    def service_request(self) -> Json:
+        """The order, known by its accession number."""
+        request = self.record.study.request
+        resource: Json = {
+            "resourceType": "ServiceRequest",
+            "_urn": self.urn("ServiceRequest"),
+            "identifier": [
+                {
+                    "system": "urn:wetread:accession",
+                    "value": self.accession,
+                    "type": coded("http://terminology.hl7.org/CodeSystem/v2-0203", "ACSN", "Accession ID"),
+                }
+            ],
+            "status": "active",
+            "intent": "order",
+            "subject": {"reference": self.urn("Patient")},
+        }
+        if request.procedure:
+            resource["code"] = {"text": request.procedure}
+        if request.indication:
+            resource["reasonCode"] = [{"text": request.indication}]
+        return resource
+
+    def observation(self, finding: Finding) -> Json:
+        """One finding: presence as its value; probability, change and measurements as components."""
+        resource: Json = {
+            "resourceType": "Observation",
+            "_urn": self.urn("Observation", finding.id),
+            "identifier": [oid(stable_uid("observation", self.record.study.uid, self.key, finding.id))],
+            "status": "preliminary",
+            "category": [coded("http://terminology.hl7.org/CodeSystem/observation-category", "imaging", "Imaging")],
+            "code": concept(finding.concept),
+            "subject": {"reference": self.urn("Patient")},
+            "device": {"reference": self.urn("Device")},
+            "derivedFrom": [{"reference": self.urn("ImagingStudy")}],
+            "method": {"text": f"{finding.expert.name} {finding.expert.version}"},
+            "note": [{"text": f"Tracking UID {tracking_uid_of(self.record, finding)}"}],
+        }
+        if self.record.study.acquired_on:
+            resource["effectiveDateTime"] = moment(self.record.study.acquired_on)
+        if finding.presence is Presence.NOT_ASSESSED:
+            unknown = "http://terminology.hl7.org/CodeSystem/data-absent-reason"
+            resource["dataAbsentReason"] = {**coded(unknown, "not-performed", "Not Performed"), "text": finding.reason}
+        else:
+            resource["valueCodeableConcept"] = concept(ANSWERS[finding.presence])
+            code, display = INTERPRETATIONS[finding.presence]
+            resource["interpretation"] = [
+                coded("http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation", code, display)
+            ]
+        if place := body_site(finding):
+            resource["bodySite"] = place
+        if components := list(self.components(finding)):
+            resource["component"] = components
+        return resource
+
+    def components(self, finding: Finding) -> Iterator[Json]:
+        """The finding's numbers, and what became of it since the prior."""
+        if finding.probability is not None:
+            yield {"code": concept(PROBABILITY), "valueQuantity": quantity(finding.probability, Code("1", "UCUM", "1"))}
+        for measurement in finding.measurements:
+            yield {"code": concept(measurement.code), "valueQuantity": measured(measurement)}
+        comparison = self.record.comparison_of(finding)
+        if comparison is not None:
+            change = concept(CHANGES[comparison.change])
+            if growth := growth_of(comparison):
+                change["text"] = f"{comparison.change.value}, {growth}"
+            yield {"code": concept(CHANGE_SINCE_PRIOR), "valueCodeableConcept": change}
+
+    def diagnostic_report(self, html: bytes | None) -> Json:
+        """The report that holds the observations together."""
+        study = self.record.study
+        said = self.record.report.section(Section.IMPRESSION) or self.record.report.section(Section.FINDINGS)
+        resource: Json = {
+            "resourceType": "DiagnosticReport",
+            "_urn": self.urn("DiagnosticReport"),
+            "identifier": [oid(stable_uid("instance", "sr", study.uid, self.key))],
+            "status": "preliminary",
+            "category": [coded("http://terminology.hl7.org/CodeSystem/v2-0074", "RAD", "Radiology")],
+            "code": concept(REPORT_CODE),
+            "subject": {"reference": self.urn("Patient")},
+            "performer": [],
+            "imagingStudy": [{"reference": self.urn("ImagingStudy")}],
+            "result": [{"reference": self.urn("Observation", each.id)} for each in self.record.report.findings],
+            "conclusion": paragraph(said),
+            "issued": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        }
+        if study.acquired_on:
+            resource["effectiveDateTime"] = moment(study.acquired_on)
+        if self.accession:
+            resource["basedOn"] = [{"reference": self.urn("ServiceRequest")}]
+        if html is not None:
+            resource["presentedForm"] = [attachment(html)]
+        return {key: value for key, value in resource.items() if value != []}
+
+
+def attachment(html: bytes) -> Json:
+    """The page with its size and its SHA-1, as Attachment.hash wants it."""
+    digest = hashlib.sha1(html, usedforsecurity=False).digest()
+    return {
+        "contentType": "text/html",
+        "language": "en",
+        "title": "Draft report, not verified by a physician",
+        "size": len(html),
+        "hash": base64.b64encode(digest).decode(),
+        "data": base64.b64encode(html).decode(),
+    }
+
+
+def paragraph(sentences: tuple[Sentence, ...]) -> str:
+    """The sentences as one paragraph."""
+    return " ".join(each.text for each in sentences) or "No conclusion was drawn."
+
+
+def body_site(finding: Finding) -> Json | None:
+    """The finding's site with its side; FHIR R4 has no field for the side, so it is a second coding and in the text."""
+    codes = [each for each in (finding.site, SIDES[finding.side] if finding.side else None) if each]
+    if not codes:
+        return None
+    return {"coding": [coding(each) for each in codes], "text": ", ".join(each.meaning for each in codes)}
+
+
+def measured(measurement: Measurement) -> Json:
+    """A measurement as a quantity."""
+    return quantity(measurement.value, measurement.unit)
+
+
+def quantity(value: float, unit: Code) -> Json:
+    """A number with its UCUM unit."""
+    return {"value": value, "unit": unit.meaning, "system": SYSTEMS["UCUM"], "code": unit.value}
+
+
+def concept(code: Code) -> Json:
+    """A CodeableConcept."""
+    return {"coding": [coding(code)], "text": code.meaning}
+
+
+def coding(code: Code) -> Json:
+    """A Coding; a scheme without a web name keeps its DICOM designator."""
+    system = SYSTEMS.get(code.scheme, f"urn:wetread:scheme:{code.scheme}")
+    return {"system": system, "code": code.value, "display": code.meaning}
+
+
+def coded(system: str, code: str, display: str) -> Json:
+    """A CodeableConcept of one of HL7's own code systems."""
+    return {"coding": [{"system": system, "code": code, "display": display}]}
+
+
+def oid(uid: str) -> Json:
+    """A DICOM UID as an identifier (FHIR R4, ImagingStudy)."""
+    return {"system": "urn:dicom:uid", "value": f"urn:oid:{UID(uid)}"}
+
+
+def moment(when: datetime) -> str:
+    """A FHIR dateTime; DICOM rarely states the zone, and FHIR demands one with a time, so without it only the day."""
+    return when.isoformat(timespec="seconds") if when.tzinfo else f"{when:%Y-%m-%d}"
+
+
+def validate(bundle: Json) -> None:
+    """Refuse a bundle that HL7's resource definitions or R4's required value sets refuse.
+
+    The models are those of R4B: the package offers no R4, and the resources used here are the same in both.
+    """
+    from fhir.resources.R4B.bundle import Bundle
+
+    try:
+        Bundle.model_validate(bundle)
+    except ValueError as exc:
+        raise ResultRefused(f"the bundle is not valid FHIR ({type(exc).__name__})") from exc
+    for resource in (bundle, *(entry["resource"] for entry in bundle["entry"])):
+        for (kind, name), allowed in REQUIRED.items():
+            if resource["resourceType"] == kind and name in resource and resource[name] not in allowed:
+                raise ResultRefused(f"the bundle is not valid FHIR: {kind}.{name} is {resource[name]!r}")
