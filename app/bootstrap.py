@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from app.errors import UnknownBackend
+import structlog
+
+from app.errors import AppError, UnknownBackend
 from app.pipeline import Parts
 from app.settings import Settings
 from dicom_io.archive import FolderArchive
@@ -19,6 +21,8 @@ from expert_models.ports import Experts, Masks
 from medmllm.ports import LanguageModel, Writer
 from rag.ports import Embedder, VectorStore
 from rag.retrieve import HybridLibrary
+
+log = structlog.get_logger()
 
 # Dependencies that would otherwise ask the network for something, or tell it something.
 QUIET = {
@@ -54,6 +58,8 @@ def open_program(settings: Settings) -> Program:
     from app.adapters.outbox import LogOutbox
 
     keep_quiet()
+    if settings.threads:
+        os.environ["OMP_NUM_THREADS"] = str(settings.threads)  # read when torch and NumPy's BLAS are first loaded
     home = settings.home.expanduser()
     secret = site_secret(home)
     archive = FolderArchive(home / "archive", secret, priors=settings.priors)
@@ -119,11 +125,16 @@ def open_library(settings: Settings) -> HybridLibrary:
 
 
 def open_experts(settings: Settings, masks: Masks) -> Experts:
-    """Every packaged expert behind one panel."""
+    """Every expert behind one panel. Raises AppError when one that ships cannot be made: a report must not lack it."""
     from expert_models.panel import Panel
-    from expert_models.registry import packaged_experts
+    from expert_models.registry import PACKAGED, registered
 
-    return Panel(packaged_experts(settings.device), masks)
+    registry = registered(settings.device)
+    for label, reason in registry.missing.items():
+        if label in PACKAGED:
+            raise AppError(f"the installation is damaged: {label}: {reason}")
+        log.warning("an installed expert cannot be used", expert=label, reason=reason)
+    return Panel(tuple(registry.ready.values()), masks)
 
 
 def open_language_model(settings: Settings) -> LanguageModel | None:

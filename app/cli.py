@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from app.bootstrap import Program
     from app.settings import Settings
     from dicom_io.archive import Ingested
+    from rag.evidence import Document
 
 app = typer.Typer(
     name="wetread",
@@ -141,7 +142,8 @@ def library_add(paths: Annotated[list[Path], typer.Argument(help="TOML, Markdown
 
     program = open_here()
     check_paths(paths)
-    documents, left_out = [], []
+    documents: list[Document] = []
+    left_out: list[LeftOut] = []
     for path in paths:
         found, refused = read_documents(path)
         documents += found

@@ -9,6 +9,7 @@ from app.errors import storage
 from app.reporting import report_and_write
 from app.settings import Settings
 from app.terminal import counting, err, out
+from dicom_io.archive import StudyRow
 from dicom_io.phantom.write import write_patient
 
 
@@ -20,7 +21,7 @@ def run_demo(folder: Path, seed: int, settings: Settings) -> None:
         write_patient(seed, folder / "dicom")
     with counting("ingesting") as tick:
         ingested = program.archive.ingest([folder / "dicom"], progress=tick)
-    newest = {}
+    newest: dict[str, StudyRow] = {}
     for row in program.archive.studies():
         if row.uid in ingested.study_uids:
             kind = "ct" if "CT" in row.modalities else "xray"

@@ -91,12 +91,17 @@ def _backends(settings: Settings) -> Iterator[Checkup]:
 
 
 def _experts(settings: Settings) -> Iterator[Checkup]:
-    from expert_models.registry import packaged_experts
+    from expert_models.registry import registered
 
     if settings.device == "cuda":
         yield _look("backend", "cuda", _cuda)
-    for expert in packaged_experts(settings.device):
-        yield _look("expert", expert.tag.name, lambda expert=expert: f"version {expert.tag.version}")
+    registry = registered(settings.device)
+    for expert in registry.ready.values():
+        tag = expert.tag
+        weights = f"weights {tag.weights_sha256[:12]}" if tag.weights_sha256 else "a method without weights"
+        yield Checkup("expert", tag.name, True, f"version {tag.version}, {weights}")
+    for label, reason in registry.missing.items():
+        yield Checkup("expert", label, False, reason)
 
 
 def _cuda() -> str:
