@@ -108,7 +108,7 @@ class FolderArchive:
         """
         found, left_out = find(sources)
         batch = _Batch(left_out=left_out)
-        with self._available("written"):
+        with self._available("written"), quiet():
             self._clear_stale()
             for done, each in enumerate(found, start=1):
                 self._ingest_one(each, batch)
@@ -126,7 +126,7 @@ class FolderArchive:
         Raises KeyError when the study is not in the archive, NoStudy when nothing in it can be used,
         ArchiveUnavailable when the folder cannot be read.
         """
-        with self._available("read"):
+        with self._available("read"), quiet():
             folder, elsewhere = self._locate(study_uid)
             instances, left_out = _read(folder.path)
             if elsewhere:

@@ -48,27 +48,8 @@ def assemble(instances: Sequence[Instance], secret: bytes, left_out: Iterable[Le
     secret: the site's, for the patient key. left_out: what the caller left out already.
     Raises NoStudy, with everything that was left out, when there is no usable image; ValueError for several studies.
     """
-    entries = list(left_out)
-    usable = _usable(instances, entries)
-    if len({text(each.dataset, "StudyInstanceUID") for each in usable}) > 1:
-        raise ValueError("the instances are of several studies")
-    series = []
-    for group in _by_series([each for each in usable if not is_report(each.dataset)]):
-        series += _series(group, entries)
-    report = _report([each for each in usable if is_report(each.dataset)], entries)
-    if not series:
-        raise NoStudy("there is no CT, CR or DX image that can be used", entries)
-    images = [each.dataset for each in usable]
-    dates = [date for date in (acquired_on(dataset) for dataset in _firsts(images)) if date is not None]
-    return Study(
-        uid=text(images[0], "StudyInstanceUID"),
-        patient_key=patient_key(images[0], secret),
-        acquired_on=min(dates, default=None),
-        series=tuple(series),
-        request=request_of(_firsts(images)),
-        report=report,
-        left_out=tuple(entries),
-    )
+    with quiet():
+        return _assemble(instances, secret, list(left_out))
 
 
 def label(dataset: Dataset) -> str:
@@ -83,8 +64,7 @@ def view_of(dataset: Dataset) -> str | None:
     stated = text(dataset, "ViewPosition").upper()
     if stated:
         return stated
-    with quiet():
-        items = dataset.get("ViewCodeSequence") or []
+    items = dataset.get("ViewCodeSequence") or []
     codes = [(text(item, "CodingSchemeDesignator").upper(), text(item, "CodeValue")) for item in items]
     return next((VIEWS[code] for code in codes if code in VIEWS), None)
 
@@ -98,8 +78,7 @@ def radiograph_geometry(dataset: Dataset) -> Geometry:
     """
     stated = {keyword: _pair(dataset, keyword) for keyword in ("PixelSpacing", "ImagerPixelSpacing")}
     spacing, imager = stated["PixelSpacing"], stated["ImagerPixelSpacing"]
-    with quiet():
-        factor = dataset.get("EstimatedRadiographicMagnificationFactor")
+    factor = dataset.get("EstimatedRadiographicMagnificationFactor")
     magnification = float(factor) if factor and 1.0 <= float(factor) < 4.0 else 1.0
     is_corrected = spacing is not None and imager is not None and not np.allclose(spacing, imager, rtol=1e-3)
     if spacing is not None and (imager is None or is_corrected):
@@ -112,6 +91,29 @@ def radiograph_geometry(dataset: Dataset) -> Geometry:
 
 
 # ---------------------------------------------------------------------------------------------- choosing and grouping
+
+
+def _assemble(instances: Sequence[Instance], secret: bytes, left_out: list[LeftOut]) -> Study:
+    usable = _usable(instances, left_out)
+    if len({text(each.dataset, "StudyInstanceUID") for each in usable}) > 1:
+        raise ValueError("the instances are of several studies")
+    series = []
+    for group in _by_series([each for each in usable if not is_report(each.dataset)]):
+        series += _series(group, left_out)
+    report = _report([each for each in usable if is_report(each.dataset)], left_out)
+    if not series:
+        raise NoStudy("there is no CT, CR or DX image that can be used", left_out)
+    images = _firsts([each.dataset for each in usable if not is_report(each.dataset)])
+    dates = [date for date in map(acquired_on, images) if date is not None]
+    return Study(
+        uid=text(images[0], "StudyInstanceUID"),
+        patient_key=patient_key(images[0], secret),
+        acquired_on=min(dates, default=None),
+        series=tuple(series),
+        request=request_of(images),
+        report=report,
+        left_out=tuple(left_out),
+    )
 
 
 def _usable(instances: Sequence[Instance], left_out: list[LeftOut]) -> list[Instance]:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pydicom.dataset import Dataset
 
-from dicom_io.read import quiet, text
+from dicom_io.read import text
 from dicom_io.study import Request
 
 # A date of the study itself first; the fallbacks are those that every image states.
@@ -77,8 +77,7 @@ def report_text(dataset: Dataset) -> str:
     Read are CONTAINER, TEXT, CODE and NUM items. Who observed, when, and which images are meant are left out: names,
     dates and UIDs have no place in what a model reads.
     """
-    with quiet():
-        return "\n".join(_lines(dataset)).strip()
+    return "\n".join(_lines(dataset)).strip()
 
 
 def _lines(item: Dataset) -> Iterator[str]:
@@ -115,8 +114,7 @@ def _first(datasets: Iterable[Dataset], *attributes: Callable[[Dataset], str]) -
 
 
 def _item(dataset: Dataset, keyword: str) -> Dataset | None:
-    with quiet():
-        items = dataset.get(keyword)
+    items = dataset.get(keyword)
     return items[0] if items else None
 
 

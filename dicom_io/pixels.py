@@ -35,7 +35,7 @@ from pydicom.uid import (
 )
 
 from dicom_io.errors import UnsupportedImage
-from dicom_io.read import quiet, text
+from dicom_io.read import text
 from dicom_io.screen import sop_class
 
 Stored = npt.NDArray[np.integer[Any]]
@@ -88,9 +88,8 @@ def stored_frames(dataset: Dataset, frames: Sequence[int] = (0,)) -> Iterator[St
     """
     deferred = dataset.get_item("PixelData", keep_deferred=True)
     try:
-        with quiet():
-            buffer = dataset.get_item("PixelData").value
-            yield from _decoded(dataset, buffer, frames)
+        buffer = dataset.get_item("PixelData").value
+        yield from _decoded(dataset, buffer, frames)
     finally:
         dataset["PixelData"] = deferred
 
@@ -127,14 +126,13 @@ def hounsfield(
 def padding_of(dataset: Dataset) -> tuple[int, int] | None:
     """The closed range of stored values that is padding, from PixelPaddingValue and PixelPaddingRangeLimit."""
     values = []
-    with quiet():
-        for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
-            value = dataset.get(keyword)
-            if value is None or isinstance(value, bytes):
-                break
-            if dataset.PixelRepresentation == 1 and value >= 1 << (dataset.BitsAllocated - 1):
-                value -= 1 << dataset.BitsAllocated  # a negative value that was written as an unsigned one
-            values.append(int(value))
+    for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+        value = dataset.get(keyword)
+        if not isinstance(value, int):
+            break
+        if dataset.PixelRepresentation == 1 and value >= 1 << (dataset.BitsAllocated - 1):
+            value -= 1 << dataset.BitsAllocated  # a negative value that was written as an unsigned one
+        values.append(value)
     return (min(values), max(values)) if values else None
 
 
@@ -154,15 +152,14 @@ def radiograph(stored: Stored, dataset: Dataset) -> Float:
         return np.zeros(stored.shape, dtype=np.float32)
     is_inverted = text(dataset, "PhotometricInterpretation").upper() == "MONOCHROME1"
     try:
-        with quiet():
-            if is_for_processing(dataset):
-                shown = _over_own_range(_density(stored, dataset, is_inverted), is_padding)
-            else:
-                values = _modality_lut(stored, dataset)
-                applied = _voi_lut(values, dataset)
-                shown = _over_own_range(values, is_padding) if applied is None else applied
-                if is_inverted:
-                    shown = 1.0 - shown
+        if is_for_processing(dataset):
+            shown = _over_own_range(_density(stored, dataset, is_inverted), is_padding)
+        else:
+            values = _modality_lut(stored, dataset)
+            applied = _voi_lut(values, dataset)
+            shown = _over_own_range(values, is_padding) if applied is None else applied
+            if is_inverted:
+                shown = 1.0 - shown
     except (AttributeError, ValueError, TypeError, IndexError, KeyError) as exc:
         raise UnsupportedImage("a lookup table or window in its header cannot be read") from exc
     if is_padding is not None:

@@ -139,11 +139,10 @@ def quiet() -> Iterator[None]:
 
 def text(dataset: Dataset, keyword: str) -> str:
     """The value as text, several joined by a backslash, blanks and control characters trimmed; "" when it is absent."""
-    with quiet():
-        try:
-            value = dataset.get(keyword)
-        except Exception:  # a value that pydicom cannot convert is as good as absent
-            return ""
+    try:
+        value = dataset.get(keyword)
+    except Exception:  # a value that pydicom cannot convert is as good as absent
+        return ""
     if value is None:
         return ""
     if isinstance(value, (list, pydicom.multival.MultiValue)):

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from dicom_io.errors import UnsupportedImage
-from dicom_io.read import quiet, text
+from dicom_io.read import text
 from dicom_io.screen import MULTI_FRAME_CT, sop_class
 from dicom_io.study import Geometry, LeftOut
 
@@ -79,20 +79,19 @@ def slices_of(name: str, dataset: Dataset) -> list[Slice]:
 
     Raises UnsupportedImage with the reason when the header does not say where they lie or that they are in HU.
     """
-    with quiet():
-        try:
-            if sop_class(dataset) not in MULTI_FRAME_CT:
-                return [_slice(name, dataset, 0, int(dataset.get("InstanceNumber") or 0), [dataset])]
-            shared = _first_item(dataset, "SharedFunctionalGroupsSequence")
-            frames = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
-            if len(frames) != int(dataset.get("NumberOfFrames") or 0):
-                raise UnsupportedImage("it does not describe every one of its frames")
-            return [
-                _slice(f"frame {index + 1} of {name}", dataset, index, index + 1, _groups(frame, shared))
-                for index, frame in enumerate(frames)
-            ]
-        except (TypeError, ValueError, KeyError, AttributeError, IndexError) as exc:
-            raise UnsupportedImage("its position or its scale cannot be read") from exc
+    try:
+        if sop_class(dataset) not in MULTI_FRAME_CT:
+            return [_slice(name, dataset, 0, int(dataset.get("InstanceNumber") or 0), [dataset])]
+        shared = _first_item(dataset, "SharedFunctionalGroupsSequence")
+        frames = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
+        if len(frames) != int(dataset.get("NumberOfFrames") or 0):
+            raise UnsupportedImage("it does not describe every one of its frames")
+        return [
+            _slice(f"frame {index + 1} of {name}", dataset, index, index + 1, _groups(frame, shared))
+            for index, frame in enumerate(frames)
+        ]
+    except (TypeError, ValueError, KeyError, AttributeError, IndexError) as exc:
+        raise UnsupportedImage("its position or its scale cannot be read") from exc
 
 
 def stacks_of(slices: Sequence[Slice]) -> tuple[list[Stack], list[LeftOut]]:
