@@ -1,0 +1,71 @@
+"""Free text typed by people, made fit to leave the department's own screens: no names, dates or numbers of record.
+
+Rules, not a model: they err towards removing. What is removed leaves a word in brackets, so that a reader sees it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+MONTHS = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:t(?:ember)?)?"
+    r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+)
+NAME = r"[^\W\d_][\w'’\-]*"
+CAPITAL = r"(?-i:[A-ZÀ-ÖØ-Þ])[\w'’\-]*\.?"
+
+RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), word)
+    for pattern, word in (
+        (r"https?://\S+|\bwww\.\S+", "[link]"),
+        (r"[\w.+\-]+@[\w\-]+(?:\.[\w\-]+)+", "[address]"),
+        (r"\b\d+(?:\.\d+){4,}\b", "[number]"),  # DICOM UIDs
+        (rf"\b{NAME}(?:\s{NAME})?\^{NAME}?(?:\^{NAME})*", "[name]"),  # person names as DICOM writes them
+        (r"\b\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:[T ]\d{1,2}:\d{2}(?::\d{2})?)?\b", "[date]"),
+        (r"\b\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2})\b", "[date]"),
+        (rf"\b\d{{1,2}}(?:st|nd|rd|th)?[ .\-]+(?:of )?{MONTHS}\b\.?(?:[ ,\-]+(?:\d{{4}}|'?\d{{2}}))?\b", "[date]"),
+        (rf"\b{MONTHS}\.? \d{{1,2}}(?:st|nd|rd|th)?(?:,? \d{{4}})?\b", "[date]"),
+        (rf"\b{MONTHS}\.?,? (?:19|20)\d{{2}}\b", "[date]"),
+        (r"\b(?:19|20)\d{2}\b", "[date]"),
+        (
+            r"\b(?:MRN|PID|NHS|SSN|DOB|D\.O\.B\.|acc(?:ession)?|patient id|id)\b\s*(?:no\.?|number"
+            r"|nr\.?|#)?\s*[:#=]?\s*"
+            r"(?=[\w\-/]*\d)[\w\-/]+",
+            "[number]",
+        ),
+        (r"\b[A-Z]{0,4}[\-#]?\d{5,}[\w\-]*", "[number]"),
+        (r"\b\d{2,4}(?:[ \-]\d{2,4}){2,}\b", "[number]"),
+        (
+            rf"\b(?:dr|doctor|prof|professor|mr|mrs|ms|miss|mx|sir|dame)\b\.?\s+{CAPITAL}(?:\s+{CAPITAL}){{0,2}}",
+            "[name]",
+        ),
+        (rf"\b(?:dr|prof|mr|mrs|ms)\.?\s+{NAME}", "[name]"),
+        (
+            r"\b(?:name|patient|pt|ref(?:erred)? by|referrer|requested by|signed|call)\b\s*[:=]?\s+"
+            r"(?:(?-i:[A-ZÀ-ÖØ-Þ])[\w'’\-]+)(?:,?\s+(?-i:[A-ZÀ-ÖØ-Þ])[\w'’\-]*\.?)+",
+            "[name]",
+        ),
+        (rf"\b(?:name)\s*[:=]\s*{NAME}(?:,?\s+{NAME})?", "[name]"),
+        (r"\b(?-i:[A-ZÀ-ÖØ-Þ][a-zà-öø-ÿ'’\-]+, [A-ZÀ-ÖØ-Þ][a-zà-öø-ÿ'’\-]+)\b", "[name]"),
+        (
+            r"(?<=[^.!?:\s] )(?-i:[A-ZÀ-ÖØ-Þ][a-zà-öø-ÿ'’\-]+(?: [A-ZÀ-ÖØ-Þ]\.)? [A-ZÀ-ÖØ-Þ][a-zà-öø-ÿ'’\-]+)\b",
+            "[name]",
+        ),
+    )
+)
+
+
+def scrub(text: str, known: Sequence[str] = (), most: int = 400) -> str:
+    """One line of at most `most` characters without dates, long numbers, links and words that look like names.
+
+    known: identifiers that are known to belong to the patient or the study; each is removed wherever it stands.
+    A single capitalised name with nothing around it that says so cannot be told from a medical word, and stays.
+    """
+    text = " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    for identifier in known:
+        if len(identifier.strip()) > 2:
+            text = re.sub(re.escape(identifier.strip()), "[number]", text, flags=re.IGNORECASE)
+    for pattern, word in RULES:
+        text = pattern.sub(word, text)
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"

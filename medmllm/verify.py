@@ -1,0 +1,233 @@
+"""Whether a sentence says what its references say: deterministic checks, one verdict of each kind for every sentence.
+
+Verbatim quotations of cited evidence, and the cited reasons why something was not assessed, are set aside first;
+what remains is checked. Restated facts of the study (indication, technique) cite DICOM attributes and no findings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from dicom_io.study import Study
+from expert_models import codes
+from expert_models.finding import Change, Comparison, Finding, Presence, Side
+from medmllm import lexicon
+from medmllm.lexicon import Mention, Polarity
+from medmllm.numbers import wrong_numbers
+from medmllm.report import Check, CheckKind, Report, Section, Sentence, Verdict
+from rag.evidence import Evidence
+
+RESTATED = (Section.INDICATION, Section.TECHNIQUE)
+AGREES = {
+    Polarity.PRESENT: {Presence.PRESENT},
+    Polarity.UNCERTAIN: {Presence.INDETERMINATE, Presence.PRESENT},
+    Polarity.ABSENT: {Presence.ABSENT},
+    Polarity.NOT_ASSESSED: {Presence.NOT_ASSESSED},
+}
+LOBES = {"upper": codes.UPPER_LOBE, "middle": codes.MIDDLE_LOBE, "lower": codes.LOWER_LOBE}
+
+
+@dataclass(frozen=True, slots=True)
+class Cited:
+    """What a sentence refers to, looked up. findings: the cited ones and those behind cited comparisons."""
+
+    findings: tuple[Finding, ...]
+    comparisons: tuple[Comparison, ...]
+    evidence: tuple[Evidence, ...]
+    resolved: tuple[Finding, ...]  # the prior's record of what a cited comparison calls resolved
+    earlier: tuple[Finding, ...]  # the prior's record behind every cited comparison
+
+
+def verify(report: Report, study: Study | None = None) -> Report:
+    """The report with five checks on each sentence: laterality, negation, number, change, support.
+
+    study, where given, lets intervals ("3 months earlier") be checked as well. Checks of other kinds are kept.
+    """
+    return replace(report, sentences=tuple(check(sentence, report, study) for sentence in report.sentences))
+
+
+def check(sentence: Sentence, report: Report, study: Study | None = None) -> Sentence:
+    """One sentence with its checks; the rules are in docs/writing.md."""
+    cited = look_up(sentence, report)
+    text = without_quotations(sentence.text, cited)
+    named = lexicon.mentions(text, lexicon.patterns_for([each.concept for each in report.findings + cited.earlier]))
+    is_restated = sentence.section in RESTATED and bool(sentence.grounding.attributes) and not cited.findings
+    problems = {
+        CheckKind.LATERALITY: _laterality(text, named, cited),
+        CheckKind.NEGATION: _negation(text, named, cited, report),
+        CheckKind.NUMBER: wrong_numbers(text, cited.findings + cited.earlier, cited.comparisons, cited.evidence, study),
+        CheckKind.CHANGE_WITHOUT_PRIOR: _change(text, sentence, cited),
+        CheckKind.UNSUPPORTED: _unsupported(text, sentence, named, cited, report),
+    }
+    kept = tuple(each for each in sentence.checks if each.kind not in problems)
+    made = tuple(_verdict(kind, None if is_restated else problem) for kind, problem in problems.items())
+    return replace(sentence, checks=made + kept)
+
+
+def _verdict(kind: CheckKind, problem: str | None) -> Check:
+    return Check(kind, Verdict.FAILED, problem) if problem else Check(kind, Verdict.PASSED)
+
+
+def look_up(sentence: Sentence, report: Report) -> Cited:
+    """The findings, comparisons and evidence that a sentence cites."""
+    grounding = sentence.grounding
+    known = {each.id: each for each in report.findings}
+    comparisons = tuple(each for each in report.comparisons if each.id in grounding.comparison_ids)
+    ids = [*grounding.finding_ids, *(each.finding_id for each in comparisons if each.finding_id)]
+    return Cited(
+        findings=tuple(known[each] for each in dict.fromkeys(ids) if each in known),
+        comparisons=comparisons,
+        evidence=tuple(each for each in report.evidence if each.id in grounding.evidence_ids),
+        resolved=tuple(e.prior_finding for e in comparisons if e.change is Change.RESOLVED and e.prior_finding),
+        earlier=tuple(each.prior_finding for each in comparisons if each.prior_finding),
+    )
+
+
+def without_quotations(text: str, cited: Cited) -> str:
+    """The text less what stands in quotation marks and verbatim in cited evidence, less cited reasons and titles."""
+    text = " ".join(text.split())
+    sources = [" ".join(each.text.split()).casefold() for each in cited.evidence]
+
+    def keep(match: re.Match[str]) -> str:
+        words = match.group(1).strip().rstrip(".").casefold()
+        return "" if any(words in source for source in sources) else match.group(0)
+
+    text = re.sub(r"[“\"]([^”\"]+)[”\"]", keep, text)
+    said = [each.reason for each in cited.findings] + [each.citation.title for each in cited.evidence]
+    for reason in sorted({" ".join(each.split()).rstrip(". ") for each in said if each.strip()}, key=len, reverse=True):
+        text = re.sub(re.escape(reason), "", text, flags=re.IGNORECASE)
+    return text
+
+
+def _term(finding: Finding) -> str:
+    return lexicon.term_of(finding.concept)
+
+
+def _of(mention: Mention, findings: Iterable[Finding]) -> list[Finding]:
+    return [each for each in findings if _term(each) == mention.term]
+
+
+def _sides(finding: Finding) -> set[Side]:
+    """Every side that the finding lets a sentence name."""
+    everywhere = {Side.LEFT, Side.RIGHT, Side.BILATERAL}
+    if finding.side is Side.BILATERAL or (finding.side is None and finding.presence is Presence.ABSENT):
+        return everywhere
+    said: set[Side] = {finding.side} if finding.side else set()
+    if finding.site is not None:
+        said |= {Side.RIGHT} if finding.site == codes.MIDDLE_LOBE else lexicon.sides(finding.site.meaning)
+    return said
+
+
+def _covers(findings: Sequence[Finding], side: Side) -> bool:
+    covered = {side for each in findings for side in _sides(each)}
+    return side in covered or (side is Side.BILATERAL and {Side.LEFT, Side.RIGHT} <= covered)
+
+
+def _laterality(text: str, named: Sequence[Mention], cited: Cited) -> str | None:
+    findings = [*cited.findings, *cited.earlier]
+    for side in sorted(lexicon.sides(text)):
+        if not _covers(findings, side):
+            theirs = sorted({each for finding in findings for each in _sides(finding)})
+            return f"says {side.value}; what it cites says {', '.join(theirs) or 'no side'}"
+    for mention in named:
+        about = _of(mention, findings)
+        for side in sorted(lexicon.sides(mention.phrase)):
+            if about and not _covers(about, side):
+                return f"says {side.value} of {mention.term}; what it cites does not"
+    return None
+
+
+def _general(text: str, mention: Mention, cited: Cited) -> bool:
+    """True where the sentence speaks of the literature and not of the patient."""
+    begin = max(text.rfind(end, 0, mention.start) for end in ("; ", ". ")) + 1
+    stop = min((at for end in ("; ", ". ") if (at := text.find(end, mention.stop)) >= 0), default=len(text))
+    return bool(cited.evidence) and bool(lexicon.GENERAL.search(text[begin:stop]))
+
+
+def _negation(text: str, named: Sequence[Mention], cited: Cited, report: Report) -> str | None:
+    for mention in named:
+        about = _of(mention, cited.findings)
+        gone = _of(mention, cited.resolved)
+        if _general(text, mention, cited) or not (about or gone):
+            continue
+        named_sides = lexicon.sides(mention.phrase)
+        fitting = [each for each in about if not named_sides or named_sides & _sides(each)] or about
+        states = {each.presence for each in fitting} | ({Presence.ABSENT} if gone else set())
+        if not states & AGREES[mention.polarity]:
+            theirs = ", ".join(sorted(state.value.replace("_", " ") for state in states))
+            return f"says {mention.term} is {mention.polarity.value}; what it cites says {theirs}"
+    if lexicon.NORMAL_HEART.search(text):
+        hearts = {each.presence for each in cited.findings if each.concept == codes.CARDIOMEGALY}
+        if hearts and hearts != {Presence.ABSENT}:
+            return "says the heart is normal; what it cites does not"
+    return None
+
+
+def _change(text: str, sentence: Sentence, cited: Cited) -> str | None:
+    words = lexicon.changes(text)
+    if not words or sentence.section in RESTATED:
+        return None
+    if not cited.comparisons:
+        if sentence.section is Section.COMPARISON and sentence.grounding.attributes:
+            return None  # restates whether there is a prior
+        return f"speaks of change (“{words[0][1]}”) and cites no comparison"
+    made = {each.change for each in cited.comparisons}
+    for change, word in words:
+        if change is not None and change not in made:
+            theirs = ", ".join(sorted(each.value for each in made))
+            return f"says “{word}”; the comparison it cites says {theirs}"
+    return None
+
+
+def _unsupported(text: str, sentence: Sentence, named: Sequence[Mention], cited: Cited, report: Report) -> str | None:
+    if not sentence.grounding:
+        return "cites nothing"
+    if sentence.section is Section.COMPARISON and sentence.grounding.attributes:
+        return None
+    for mention in named:
+        if _of(mention, [*cited.findings, *cited.resolved]):
+            continue
+        if mention.polarity is Polarity.NOT_ASSESSED:
+            answered = [e for e in _of(mention, report.findings) if e.presence is not Presence.NOT_ASSESSED]
+            if not answered:
+                continue
+            return f"says {mention.term} was not assessed; the report holds an assessment ({answered[0].id})"
+        if _general(text, mention, cited) and _evidence_names(mention, cited):
+            continue
+        return f"names {mention.term}, which nothing that it cites does"
+    return _normality(text, cited, report) or _lobe(text, cited)
+
+
+def _evidence_names(mention: Mention, cited: Cited) -> bool:
+    pattern = lexicon.COMPILED.get(mention.term) or re.compile(re.escape(mention.term), re.IGNORECASE)
+    return any(pattern.search(each.text) for each in cited.evidence)
+
+
+def _normality(text: str, cited: Cited, report: Report) -> str | None:
+    """Experts answer single questions: "normal" as a whole is never among their answers."""
+    if lexicon.NORMAL_HEART.search(text):
+        if any(each.concept == codes.CARDIOMEGALY for each in cited.findings):
+            text = lexicon.NORMAL_HEART.sub("", text)
+        else:
+            return "calls the heart normal and cites no finding on it"
+    if not (claim := lexicon.NORMALITY.search(text)):
+        return None
+    if not lexicon.AMONG_ASSESSED.search(text):
+        return f"says “{claim.group()}”; no expert has looked at everything"
+    doubtful = (Presence.PRESENT, Presence.INDETERMINATE)
+    contrary = [e for e in report.findings if e.presence in doubtful and e.concept not in codes.ANATOMY]
+    if contrary:
+        return f"says “{claim.group()}”; {contrary[0].id} is {contrary[0].presence.value}"
+    return None
+
+
+def _lobe(text: str, cited: Cited) -> str | None:
+    sites = {each.site for each in (*cited.findings, *cited.earlier) if each.site}
+    meanings = " ".join(site.meaning.lower() for site in sites)
+    for match in lexicon.LOBE_WORD.finditer(text):
+        word = (match.group("lobe") or match.group("lingula")).lower()
+        if LOBES.get(word) not in sites and not re.search(rf"\b{word}\b", meanings):
+            return f"names the {match.group().lower()}; what it cites lies elsewhere or nowhere stated"
+    return None
