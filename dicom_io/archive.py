@@ -87,6 +87,7 @@ class _Batch:
     left_out: list[LeftOut] = field(default_factory=list)
     rows: set[tuple[Path, str]] = field(default_factory=set)
     folders: set[Path] = field(default_factory=set)
+    reports: list[tuple[str, Path]] = field(default_factory=list)
 
 
 class FolderArchive:
@@ -116,6 +117,8 @@ class FolderArchive:
                     progress(done, len(found))
             for folder in batch.folders:
                 _sync_folder(folder)
+            reason = "it is the report of a study without images here; it is kept until they come"
+            left_out += [LeftOut(name, reason) for name, folder in batch.reports if not any(folder.glob("*.row.json"))]
         return Ingested(tuple(batch.uids), tuple(batch.left_out))
 
     def load(self, study_uid: str) -> Study:
@@ -209,6 +212,8 @@ class FolderArchive:
                 self._keep(folder / f"{sha256(line.encode()).hexdigest()}.row.json", line.encode(), batch)
                 batch.rows.add((folder, line))
             batch.uids[uid] = None
+        else:
+            batch.reports.append((each.name, folder))
 
     def _keep(self, target: Path, data: bytes, batch: _Batch) -> None:
         """Write a file once: under a passing name, synced, then renamed. Its folder is synced at the end."""
