@@ -11,11 +11,13 @@ Proportions are those of adult chests on film (a lung field 20 to 26 cm high and
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
+Array: TypeAlias = npt.NDArray[np.float32]
+Scalar: TypeAlias = Array | np.float32 | float
 SQUARENESS = 2.5  # exponent of the superellipse of the chest: 2 is an ellipse
 
 
@@ -51,38 +53,51 @@ class Anatomy:
 
     # --- profiles along z ------------------------------------------------------------------------------------------
 
-    def outer(self, z: Array) -> Array:
+    def outer(self, z: Scalar) -> Array:
         """Half width of the inner thorax at z (mm)."""
         t = np.clip((z / self.height - 0.05) / 0.95, 0, 1)
-        return np.asarray(self.apex_x + (self.half_width - self.apex_x) * (1 - t**2.6) ** 0.62, dtype=np.float32)
+        return np.asarray(self.apex_x + (self.half_width - self.apex_x) * np.sqrt(1 - t**2.7), dtype=np.float32)
 
-    def inner(self, z: Array) -> Array:
+    def inner(self, z: Scalar) -> Array:
         """Half width of the mediastinum between the lungs at z (mm)."""
-        t = np.clip((z / self.height - 0.70) / 0.30, 0, 1)
-        return np.asarray(self.mediastinum + (self.apex_x - self.mediastinum) * t**3, dtype=np.float32)
+        t = np.clip((z / self.height - 0.76) / 0.24, 0, 1)
+        return np.asarray(
+            self.mediastinum + (self.apex_x - self.mediastinum) * (1 - np.sqrt(1 - t**2)), dtype=np.float32
+        )
 
-    def front_y(self, z: Array) -> Array:
+    def gap(self, y: Scalar, z: Scalar) -> Array:
+        """Half the distance of the two lungs at (y, z): narrow behind the sternum, wide beside vessels and spine."""
+        inner = self.inner(z)
+        y = np.asarray(y, dtype=np.float32)
+        before = smoothstep((-y - 22.0) / 26.0)
+        middle = smoothstep((y + 26.0) / 20.0) * (1 - smoothstep((y - 6.0) / 22.0))
+        behind = smoothstep((y - 34.0) / 45.0)
+        below = 1 - smoothstep((z / self.height - 0.58) / 0.22)
+        narrow = (before * (inner - 5.0) + middle * (inner - 10.0)) * below
+        return np.asarray(inner - narrow + 5.0 * behind, dtype=np.float32)
+
+    def front_y(self, z: Scalar) -> Array:
         """y of the anterior inner wall at z (negative, mm)."""
         t = np.clip((z / self.height - 0.1) / 0.9, 0, 1)
         return np.asarray(-self.front * (1 - 0.72 * t**2.0), dtype=np.float32)
 
-    def back_y(self, z: Array) -> Array:
+    def back_y(self, z: Scalar) -> Array:
         """y of the posterior inner wall at z (mm)."""
         t = np.clip((z / self.height - 0.3) / 0.7, 0, 1)
         return np.asarray(self.back * (1 - 0.22 * t**2.5), dtype=np.float32)
 
-    def spine_x(self, z: Array) -> Array:
+    def spine_x(self, z: Scalar) -> Array:
         """Lateral place of the spine at z (mm)."""
         return np.asarray(self.curvature * np.sin(np.pi * np.clip(z / self.height, -0.4, 1.3)), dtype=np.float32)
 
     # --- depths ----------------------------------------------------------------------------------------------------
 
-    def cage(self, x: Array, y: Array, z: Array) -> Array:
+    def cage(self, x: Scalar, y: Scalar, z: Scalar) -> Array:
         """Depth inside the inner thoracic wall, which is closed at the apex by the lungs' own borders."""
         width, front, back = self.outer(z), self.front_y(z), self.back_y(z)
         return superellipse(x, y, (front + back) / 2, width, (back - front) / 2)
 
-    def dome(self, x: Array, y: Array) -> Array:
+    def dome(self, x: Scalar, y: Scalar) -> Array:
         """z of the diaphragm under (x, y) (mm)."""
         tendon = min(self.left_dome, self.right_dome) - 12.0
         sides = []
@@ -97,13 +112,13 @@ class Anatomy:
             sides.append(top - fall - (top - tendon) * medial)
         return np.where(x < 0, sides[0], sides[1]).astype(np.float32)
 
-    def cavity(self, x: Array, y: Array, z: Array, dome: Array | None = None) -> Array:
+    def cavity(self, x: Scalar, y: Scalar, z: Scalar, dome: Array | None = None) -> Array:
         """Depth inside the pleural cavities (both sides), heart and vessels not yet taken out."""
         floor = self.dome(x, y) if dome is None else dome
-        side = np.abs(x - 0.35 * self.heart_shift) - self.inner(z)
+        side = np.abs(x - 0.35 * self.heart_shift) - self.gap(y, z)
         return np.minimum(np.minimum(self.cage(x, y, z), side), np.minimum(z - floor, self.height - z))
 
-    def heart(self, x: Array, y: Array, z: Array) -> Array:
+    def heart(self, x: Scalar, y: Scalar, z: Scalar) -> Array:
         """Depth inside the cardiac silhouette: pericardium and the roots of the great vessels up to the arch."""
         x = x - self.heart_shift
         width = self.heart_width
@@ -128,28 +143,29 @@ class Anatomy:
         low, high = floor + 0.5 * tall, self.arch
         t = np.clip((z - low) / (high - low), 0, 1)
         cap = np.sqrt(np.clip(1 - np.clip((z - (high - 22)) / 22, 0, 1) ** 2, 0, 1))
-        half = ((0.34 * width) * (1 - t) ** 1.4 + 29.0 * (1 - (1 - t) ** 1.4)) * cap
+        half = ((0.40 * width) * (1 - t) ** 1.25 + 29.0 * (1 - (1 - t) ** 1.25)) * cap
         centre = (left - right) / 2 * 0.55 * (1 - t) + 4.0 * t
         roots = superellipse(x - centre, y, np.float32(middle_y + 12), np.maximum(half, 0.5), np.float32(0.7 * depth))
         roots = np.minimum(np.minimum(roots, high - z), z - low + 8)
         return np.maximum(np.maximum(ventricles, atria), roots).astype(np.float32)
 
-    def skin(self, x: Array, y: Array, z: Array) -> Array:
+    def skin(self, x: Scalar, y: Scalar, z: Scalar) -> Array:
         """Depth under the skin."""
         u = z / self.height
         wall = self.fat + self.muscle + 8.0
         chest = self.half_width * (1 - 0.10 * np.clip(u, 0, 1)) + wall
         rise = smoothstep((u - 0.58) / 0.27)
-        neck = smoothstep((u - 0.97) / 0.24)
+        neck = smoothstep((u - 0.90) / 0.46)
         width = (chest + (self.shoulder - chest) * rise) * (1 - neck) + (56.0 + 0.3 * self.fat) * neck
         front = (-self.front - wall) * (1 - 0.45 * smoothstep((u - 0.45) / 0.6))
         back = (self.back + wall + 12.0) * (1 - 0.22 * smoothstep((u - 0.75) / 0.4))
-        depth = superellipse(x, y, (front + back) / 2, width, (back - front) / 2)
-        if self.breast > 0:
-            across = np.abs(x) - 0.56 * self.half_width
-            place = (across, y - (-self.front - wall + 6), z - 0.22 * self.height)
-            depth = np.maximum(depth, ellipsoid(place, (self.breast, 0.75 * self.breast, 1.05 * self.breast)))
-        return depth
+        if self.breast > 0:  # a fold below, fading into the chest wall above
+            across = (np.abs(x) - 0.56 * self.half_width) / (1.15 * self.breast)
+            along = z - 0.13 * self.height
+            rise = np.where(along < 0, along / (0.75 * self.breast), along / (1.7 * self.breast))
+            full = np.clip(1 - across**2 - rise**2, 0, 1)
+            front = front - 0.62 * self.breast * np.where(along < 0, np.sqrt(full), full)
+        return superellipse(x, y, (front + back) / 2, width, (back - front) / 2)
 
     # --- derived places --------------------------------------------------------------------------------------------
 
@@ -178,7 +194,7 @@ class Anatomy:
         across = sign * (self.mediastinum + 16.0) + self.heart_shift
         return np.array([across, 8.0, (0.50 if sign < 0 else 0.54) * self.height])
 
-    def lobe(self, x: Array, y: Array, z: Array) -> npt.NDArray[np.uint8]:
+    def lobe(self, x: Scalar, y: Scalar, z: Scalar) -> npt.NDArray[np.uint8]:
         """1 right upper, 2 right middle, 3 right lower, 4 left upper, 5 left lower; by plane fissures."""
         oblique = (0.33 + 0.375 * y / (0.5 * (self.front + self.back))) * self.height
         lower = z < oblique
@@ -206,19 +222,19 @@ LOBES = {
 }
 
 
-def superellipse(x: Array, y: Array, centre_y: Array | np.float32, half_x: Array, half_y: Array | np.float32) -> Array:
+def superellipse(x: Scalar, y: Scalar, centre_y: Scalar, half_x: Scalar, half_y: Scalar) -> Array:
     """Depth inside |x/a|^n + |y/b|^n = 1, scaled to mm by the shorter half axis."""
     radius = (np.abs(x / half_x) ** SQUARENESS + np.abs((y - centre_y) / half_y) ** SQUARENESS) ** (1 / SQUARENESS)
     return np.asarray((1 - radius) * np.minimum(half_x, half_y), dtype=np.float32)
 
 
-def ellipsoid(place: tuple[Array, Array, Array], half: tuple[float, float, float]) -> Array:
+def ellipsoid(place: tuple[Scalar, Scalar, Scalar], half: tuple[float, float, float]) -> Array:
     """Depth inside an ellipsoid at the origin, scaled to mm by its shortest half axis."""
     radius = np.sqrt(sum((axis / size) ** 2 for axis, size in zip(place, half, strict=True)))
     return np.asarray((1 - radius) * min(half), dtype=np.float32)
 
 
-def smoothstep(t: npt.NDArray[np.float32]) -> Array:
+def smoothstep(t: Scalar) -> Array:
     """0 below 0, 1 above 1, smooth between."""
     t = np.clip(t, 0, 1)
     return np.asarray(t * t * (3 - 2 * t), dtype=np.float32)
@@ -237,7 +253,7 @@ def draw_anatomy(random: np.random.Generator, sex: str, age_years: int, *, heart
         half_width=half_width,
         front=float(80 * size * barrel),
         back=float(84 * size * barrel),
-        apex_x=float(46 * size * random.normal(1, 0.06)),
+        apex_x=float(43 * size * random.normal(1, 0.06)),
         mediastinum=float(np.clip(random.normal(20, 2.5) + habitus, 15, 28)),
         left_dome=float(-random.uniform(2, 22)),
         right_dome=0.0,
@@ -247,8 +263,8 @@ def draw_anatomy(random: np.random.Generator, sex: str, age_years: int, *, heart
         heart_shift=float(random.normal(0, 2.0)),
         fat=float(5 + 13 * habitus * (1.2 if sex == "F" else 1.0)),
         muscle=float(random.uniform(12, 22) * (1.1 if sex == "M" else 0.9)),
-        shoulder=float(196 * size * random.normal(1, 0.03)),
-        breast=float(np.clip(random.normal(50, 12) + 6 * habitus, 28, 80)) if sex == "F" else 0.0,
+        shoulder=float(np.clip(222 * size * random.normal(1, 0.03), 196, 245)),
+        breast=float(np.clip(random.normal(46, 11) + 6 * habitus, 26, 78)) if sex == "F" else 0.0,
         aorta=float(12.0 + age_years / 18 * random.uniform(0.6, 1.3)),
         vessel_scale=float(random.normal(1.0, 0.08)),
         rib_slope=float(random.normal(1.0, 0.12)),

@@ -43,7 +43,7 @@ class Visit:
 
     hu: (slices, rows, columns) int16 HU, slices from the feet up. structures: bool masks of the same shape, named
     right_lung, left_lung, heart (the silhouette: pericardium and roots of the great vessels), aorta, liver, abdomen
-    (all below the diaphragm), ribs, spine, clavicles, scapulae, sternum. A lung is its tissue, diseased or not, without
+    (all below the diaphragm), mediastinum (between the lungs' medial borders as outlined on films), ribs, spine, clavicles, scapulae, sternum. A lung is its tissue, diseased or not, without
     pleural air or fluid. changes: what became of each lesion since the visit before, by tracking id.
     """
 
@@ -134,7 +134,7 @@ def _plan_patient(seed: int, visits: int, kinds: Collection[LesionKind] | None) 
         )
         days.append(day)
         day += timedelta(days=int(when.integers(2, 220)), minutes=int(when.integers(-120, 120)))
-    trees = grow_trees(np.random.default_rng([seed, 4]), usual, leaves=420)
+    trees = grow_trees(np.random.default_rng([seed, 4]), usual, leaves=650)
     return _Plan(
         sex, age_years, usual, tuple(chests), tuple(poses), tuple(postures), lesions, tuple(days), trees,
         int(how.integers(2**31)),
@@ -155,7 +155,7 @@ def _canvas(plan: _Plan, number: int, seed: int, spacing: tuple[float, ...]) -> 
     """A grid that holds the chest from the upper abdomen to the neck, skin to skin up to 42 cm."""
     chest = plan.chests[number]
     turn, lean, offset = plan.poses[number]
-    low, high = -0.42 * plan.usual.height, 1.24 * plan.usual.height
+    low, high = 0.5 * plan.usual.height - 205.0, 0.5 * plan.usual.height + 205.0
     half = min(plan.usual.shoulder + 8, 214.0)
     wall = plan.usual.fat + plan.usual.muscle + 34
     front = plan.usual.front + wall + 0.7 * plan.usual.breast

@@ -28,7 +28,7 @@ Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 WATER_PER_MM = 0.0196  # attenuation of water for a filtered 110 kV beam, about 65 keV effective
 SLAB_MM = 6.0  # slabs this thick share one magnification: below 0.6 mm at the film's edge
-FIELD_MM = 400.0  # side of the square field at the detector
+FIELD_MM = (330.0, 435.0)  # side of the square field at the detector, least and most
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +75,7 @@ def radiograph(visit: Visit, *, view: str = "PA", rows: int = 512, seed: int = 0
         raise ValueError(f"a radiograph has at least 64 rows, got {rows}")
     random = np.random.default_rng([seed, 17, 0 if view == "PA" else 1])
     beam = _aim(visit, view, random)
-    field_mm = FIELD_MM * (beam.source_to_detector / 1800.0 * 0.04 + 0.96) * float(random.uniform(0.92, 1.06))
+    field_mm = _field(visit, beam, random)
     projector = Projector(visit, beam, rows, field_mm / rows)
     exposure: Exposure = draw_exposure(random, view)
     path = projector.integrals(attenuation(visit.hu, exposure.bone_factor))
@@ -180,28 +180,47 @@ def _aim(visit: Visit, view: str, random: np.random.Generator) -> Beam:
     return Beam(view, float(random.uniform(1050, 1350)), float(back + random.uniform(15, 50)), ray)
 
 
+def _field(visit: Visit, beam: Beam, random: np.random.Generator) -> float:
+    """Side of the field: the lungs with a margin, as a radiographer would collimate."""
+    lungs = visit.structures["right_lung"] | visit.structures["left_lung"]
+    extent = [
+        np.flatnonzero(lungs.any(axis=axes)).size * spacing
+        for axes, spacing in zip(((1, 2), (0, 1)), visit.geometry.spacing_mm[::2], strict=True)
+    ]
+    return float(np.clip(max(extent) * 1.09 * random.uniform(1.16, 1.5), *FIELD_MM))
+
+
 def _masks(visit: Visit, projector: Projector) -> dict[str, Mask]:
     structures = visit.structures
     abdomen = projector.integrals(structures["abdomen"]) > 5.0
     masks: dict[str, Mask] = {}
-    pleural = {"left": [], "right": []}  # type: dict[str, list[Array]]
-    lesions: dict[str, Mask] = {}
+    pleural: dict[str, list[Array]] = {"left": [], "right": []}
+    paths: dict[str, Array] = {}
     for lesion in visit.lesions:
-        if lesion.kind is LesionKind.CARDIOMEGALY:
-            continue
-        path = projector.integrals(lesion.mask, lesion.start)
-        lesions[lesion.tracking_id] = path > min(1.0, 0.5 * float(path.max()))
+        if lesion.kind is not LesionKind.CARDIOMEGALY:
+            paths[lesion.tracking_id] = projector.integrals(lesion.mask, lesion.start)
         if lesion.kind in (LesionKind.EFFUSION, LesionKind.PNEUMOTHORAX) and lesion.side is not None:
-            pleural[lesion.side].append(path)
+            pleural[lesion.side].append(paths[lesion.tracking_id])
+    tissue: dict[str, Array] = {}
     for side in ("right", "left"):
-        path = projector.integrals(structures[f"{side}_lung"])
+        tissue[side] = projector.integrals(structures[f"{side}_lung"])
+        path = projector.integrals(structures[f"{side}_lung"] & ~structures["mediastinum"])
         for each in pleural[side]:
             path = path + each
         masks[f"{side}_lung"] = _largest((path > 8.0) & ~abdomen)
     masks["heart"] = _largest(projector.integrals(structures["heart"]) > 3.0)
     for lesion in visit.lesions:
-        masks[lesion.tracking_id] = lesions.get(lesion.tracking_id, masks["heart"])
+        path = paths.get(lesion.tracking_id)
+        masks[lesion.tracking_id] = masks["heart"] if path is None else _shadow(lesion, path, tissue)
     return masks
+
+
+def _shadow(lesion: Lesion, path: Array, tissue: Mapping[str, Array]) -> Mask:
+    """Where a lesion can be seen: enough of it along the ray; for air, more of it than of lung."""
+    if lesion.kind is LesionKind.PNEUMOTHORAX and lesion.side is not None:
+        return np.asarray((path > 4.0) & (path > tissue[lesion.side]), dtype=bool)
+    least = {LesionKind.NODULE: 1.0, LesionKind.MASS: 2.0, LesionKind.ATELECTASIS: 3.0}.get(lesion.kind, 6.0)
+    return np.asarray(path > min(least, 0.5 * float(path.max())), dtype=bool)
 
 
 def _largest(mask: Mask) -> Mask:

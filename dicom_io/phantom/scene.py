@@ -53,6 +53,7 @@ def paint_chest(
     structures |= paint_bones(hu, canvas, anatomy, posture, texture)
     left = x > 0.35 * anatomy.heart_shift
     structures |= {
+        "mediastinum": (np.abs(x - 0.35 * anatomy.heart_shift) < anatomy.inner(z)) & (wall > 0) & (z > dome),
         "heart": heart_depth > 0,
         "aorta": aorta_depth > 0,
         "right_lung": lung & ~left,
@@ -134,7 +135,7 @@ def _paint_airways(hu: Array, canvas: Canvas, anatomy: Anatomy, usual: Anatomy, 
     """Trachea, main bronchi and the tree; returns the lumen's share of each voxel, for air bronchograms."""
     height, shift = anatomy.height, anatomy.heart_shift
     carina = np.array([0.5 * shift + 2, 12.0, 0.60 * height])
-    trachea = smooth_path([(0, -2, 1.40 * height, 8.4), (0.3 * shift, 4, 0.85 * height, 8.2), (*carina, 8.0)], 3.0)
+    trachea = smooth_path([(0, -2, 1.40 * height, 9.2), (0.3 * shift, 4, 0.85 * height, 9.0), (*carina, 8.6)], 3.0)
     mains = []
     for sign in (-1.0, 1.0):
         hilum = anatomy.hilum(sign) - np.array([sign * 6, -6, 0.0])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from dicom_io.phantom.anatomy import Anatomy, ellipsoid
 from dicom_io.phantom.canvas import Array, Canvas, Points, Texture, blend, sampled, smooth_path
 
-CORTEX_HU, MARROW_HU = 820.0, 210.0
+CORTEX_HU, MARROW_HU = 1250.0, 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ def paint_bones(
     masks: dict[str, npt.NDArray[np.bool_]] = {}
     gain = anatomy.bone_gain
     for name, parts in {
-        "ribs": [(_ribs(anatomy), 1.55, 1.3)],
-        "clavicles": [(_clavicles(anatomy, posture), 1.15, 1.6)],
+        "ribs": [(_ribs(anatomy), 1.4, 1.2)],
+        "clavicles": [(_clavicles(anatomy, posture), 1.1, 2.6)],
         "scapulae": [(_scapulae(anatomy, posture), 1.0, 1.2), (_humeri(anatomy, posture), 1.0, 2.0)],
         "sternum": [(_sternum(anatomy), 2.0, 1.0)],
     }.items():
@@ -63,10 +63,10 @@ def _ribs(anatomy: Anatomy) -> Points:
         # The neck of rib k leaves the spine at this height; ribs are closer together at the top.
         start = height * (1.045 - 0.098 * (number - 1) - 0.0012 * (number - 1) ** 2)
         span = {1: 0.80, 11: 0.62, 12: 0.45}.get(number, min(0.80 + 0.02 * number, 0.93) if number < 8 else 0.80)
-        fall = anatomy.rib_slope * height * (0.14 + 0.040 * min(number, 7) - 0.012 * max(number - 8, 0))
+        fall = anatomy.rib_slope * height * (0.16 + 0.068 * min(number, 7) ** 0.9 - 0.012 * max(number - 8, 0))
         theta = np.linspace(0.13, span, 40) * np.pi  # 0 at the back, pi at the front
         share = theta / np.pi
-        z = start - fall * (0.10 * share + 0.90 * share**1.25) + 5.0 * np.sin(np.clip(share / 0.3, 0, 1) * np.pi)
+        z = start - fall * (0.25 * share + 0.75 * share**1.2) + 6.0 * np.sin(np.clip(share / 0.3, 0, 1) * np.pi)
         top = np.minimum(z, 0.985 * height).astype(np.float32)
         wall = 3.5
         front, back = anatomy.front_y(top) - wall, anatomy.back_y(top) + wall
@@ -78,7 +78,7 @@ def _ribs(anatomy: Anatomy) -> Points:
         # The superellipse of the chest wall, walked by angle.
         x = width * np.abs(sine) ** 0.8
         y = (front + back) / 2 - (back - front) / 2 * np.sign(cosine) * np.abs(cosine) ** 0.8
-        radius = 3.3 + 0.9 * np.sin(share * np.pi) + 0.7 * (share > 0.5)
+        radius = 3.5 + 0.9 * np.sin(share * np.pi) + 0.7 * (share > 0.5)
         for side in (-1.0, 1.0):
             neck = [side * 17.0, 46.0, start - 3.0, 3.4]
             line = np.stack([side * x, y, z, radius], axis=1)
@@ -90,16 +90,16 @@ def _ribs(anatomy: Anatomy) -> Points:
 
 def _clavicles(anatomy: Anatomy, posture: Posture) -> Points:
     pieces = []
-    height, reach = anatomy.height, anatomy.shoulder - 42.0
+    height, reach = anatomy.height, anatomy.shoulder - 70.0
     for side in (-1.0, 1.0):
         rise = posture.clavicle_rise_mm * (1.0 if side < 0 else 0.85)
-        low = 0.865 * height
+        low = 0.835 * height
         front = float(anatomy.front_y(np.float32(low))) - 8.0
         path = [
-            (side * 15, front, low, 8.0),
-            (side * 45, front - 4, low + 0.25 * rise, 6.2),
-            (side * 0.60 * reach, front + 12, low + 0.7 * rise, 5.6),
-            (side * 0.82 * reach, front + 38, low + 1.0 * rise, 5.6),
+            (side * 15, front, low, 9.5),
+            (side * 45, front - 4, low + 0.25 * rise, 7.0),
+            (side * 0.60 * reach, front + 12, low + 0.7 * rise, 6.2),
+            (side * 0.82 * reach, front + 38, low + 1.0 * rise, 6.2),
             (side * reach, front + 46, low + 1.02 * rise, 6.4),
         ]
         pieces.append(smooth_path(path, 2.5))
@@ -113,7 +113,7 @@ def _scapulae(anatomy: Anatomy, posture: Posture) -> Points:
     for side in (-1.0, 1.0):
         inner = anatomy.half_width * 0.62 + posture.scapula_out_mm
         top, low = 0.93 * height, 0.44 * height
-        glenoid = np.array([side * (anatomy.shoulder - 48.0), 22.0, 0.86 * height])
+        glenoid = np.array([side * (anatomy.shoulder - 76.0), 22.0, 0.86 * height])
         upper = np.array([side * inner, anatomy.back * 0.86, top])
         lower = np.array([side * (inner + 16), anatomy.back * 0.88, low])
         for border, radius in (((upper, lower), 2.2), ((lower, glenoid), 4.0), ((upper, glenoid), 2.5)):
@@ -132,7 +132,7 @@ def _scapulae(anatomy: Anatomy, posture: Posture) -> Points:
 def _humeri(anatomy: Anatomy, posture: Posture) -> Points:
     pieces = []
     for side in (-1.0, 1.0):
-        head = np.array([side * (anatomy.shoulder - 24.0), 14.0, 0.855 * anatomy.height])
+        head = np.array([side * (anatomy.shoulder - 52.0), 14.0, 0.855 * anatomy.height])
         shaft = np.stack([head, head + [side * 26.0, -6.0, -34.0], head + [side * 52.0, -16.0, -120.0]])
         pieces.append(np.concatenate([[[*head, 23.0]], _with_radius(sampled(shaft, 4.0), 12.0)]))
     return np.concatenate(pieces)
@@ -181,11 +181,11 @@ def _paint_spine(hu: Array, canvas: Canvas, anatomy: Anatomy, texture: Texture) 
         middle = (number + 0.41) * period
         shift = float(anatomy.spine_x(np.float32(middle)))
         for side in (-1.0, 1.0):
-            pedicle = [(shift + side * 10, 52, middle + 3, 4.0), (shift + side * 12, 66, middle + 2, 4.0)]
+            pedicle = [(shift + side * 10, 52, middle + 3, 3.0), (shift + side * 12, 66, middle + 2, 3.0)]
             process = [(shift + side * 12, 66, middle + 2, 3.6), (shift + side * 31, 78, middle + 4, 3.2)]
             lamina = [(shift + side * 12, 66, middle + 1, 3.2), (shift, 77, middle - 4, 3.2)]
             pieces += [sampled(each, 2.2) for each in (pedicle, process, lamina)]
         pieces.append(sampled([(shift, 77, middle - 4, 3.0), (shift, 100, middle - 20, 3.4)], 2.2))
     tubes = np.concatenate(pieces)
-    mask |= _paint(hu, canvas, canvas.tube_depth(tubes[:, :3], tubes[:, 3], 1.3), 1.6, anatomy.bone_gain)
+    mask |= _paint(hu, canvas, canvas.tube_depth(tubes[:, :3], tubes[:, 3], 1.2), 1.0, 0.75 * anatomy.bone_gain)
     return mask

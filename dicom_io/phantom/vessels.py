@@ -32,8 +32,8 @@ def grow_trees(random: np.random.Generator, anatomy: Anatomy, leaves: int) -> Tr
     for sign in (-1.0, 1.0):
         hilum = anatomy.hilum(sign)
         low_hilum = hilum + np.array([-sign * 4, 10, -22.0])
-        vessels.append(grow(random, hilum, inside_lung(random, anatomy, sign, leaves), 0.55, 6.5))
-        vessels.append(grow(random, low_hilum, inside_lung(random, anatomy, sign, leaves), 0.5, 6.0))
+        vessels.append(grow(random, hilum, inside_lung(random, anatomy, sign, leaves), 0.6, 8.5))
+        vessels.append(grow(random, low_hilum, inside_lung(random, anatomy, sign, leaves), 0.55, 7.5))
         start = hilum + np.array([-sign * 6, 6, 0.0])
         bronchi.append(grow(random, start, inside_lung(random, anatomy, sign, max(leaves // 8, 24)), 0.9, 5.5))
     segments, radii = (np.concatenate([tree[k] for tree in vessels]) for k in range(2))
@@ -79,7 +79,7 @@ def grow(
         order = np.argpartition(group[:, axis], cut)
         for half in (group[order[:cut]], group[order[cut:]]):
             radius = tip_radius * len(half) ** (1 / power)
-            share = 0.30 if level < 2 else 0.42
+            share = 0.34 if level < 2 else 0.45
             stop = start + share * (half.mean(0) - start)
             bend = (start + stop) / 2 + random.normal(0, 0.06, 3) * np.linalg.norm(stop - start)
             segments += [(start, bend), (bend, stop)]
