@@ -14,8 +14,10 @@ from medmllm.lexicon import COMPILED, TERM_OF
 from rag.evidence import Evidence
 
 DIGITS = r"[−-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?|[−-]?\d+(?:[.,]\d+)?"
-UNIT = r"mm|millimet(?:er|re)s?|cm|centimet(?:er|re)s?|ml|millilit(?:er|re)s?|cc|cm3|cm³|l|lit(?:er"
-r"|re)s?|hu|hounsfield units?|px|pixels?"
+UNIT = (
+    r"mm|millimet(?:er|re)s?|cm|centimet(?:er|re)s?|ml|millilit(?:er|re)s?|cc|cm3|cm³|l|lit(?:er"
+    r"|re)s?|hu|hounsfield units?|px|pixels?"
+)
 QUANTITY = re.compile(
     rf"(?P<first>{DIGITS})(?:\s*(?:×|x|by)\s*(?P<second>{DIGITS}))?(?:\s*(?:×|x|by)\s*(?P<third>{DIGITS}))?"
     rf"[\s-]?(?:(?P<unit>{UNIT})\b|(?P<percent>%|percent\b|per cent\b))",

@@ -63,7 +63,7 @@ def views_of(study: Study, findings: Sequence[Finding], comparisons: Sequence[Co
 
 
 def to_grid(box: Box, shape: tuple[int, int]) -> Corners:
-    """The edges of an index box on a plane of `shape` (rows, columns) to (x0, y0, x1, y1), 0..999 of width and height."""
+    """The edges of an index box on a plane of `shape` (rows, columns) to (x0, y0, x1, y1) in 0..999 of its size."""
     rows, columns = shape
     (_, top, left), (_, bottom, right) = box.start, box.stop
     return (_unit(left, columns), _unit(top, rows), _unit(right, columns), _unit(bottom, rows))

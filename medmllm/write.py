@@ -1,0 +1,163 @@
+"""The writer with a language model: it asks, checks, asks once more, and never lets an unchecked sentence stand.
+
+Facts of the study (indication, technique, comparison) are always the template's. The model writes findings and
+impression; whatever fails its checks twice, or was left out, is said in the template's words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from dicom_io.study import Study
+from expert_models.finding import Comparison, Finding, Presence
+from medmllm import lexicon
+from medmllm.errors import ModelUnavailable, Ungrounded, WriterError
+from medmllm.parse import Answer, parse
+from medmllm.ports import LanguageModel, Prompt
+from medmllm.prompt import build_prompt, repair_prompt
+from medmllm.report import Check, Report, Section, Sentence, Verdict
+from medmllm.template import TemplateWriter
+from medmllm.verify import verify
+from medmllm.views import Frame, views_of
+from rag.evidence import Evidence
+
+WRITTEN = (Section.FINDINGS, Section.IMPRESSION)  # the sections that the model writes
+
+
+class MllmWriter:
+    """Satisfies medmllm.ports.Writer with a language model, and with the template where the model fails."""
+
+    def __init__(self, model: LanguageModel | None, fallback: TemplateWriter) -> None:
+        self._model = model
+        self._fallback = fallback
+
+    def write(
+        self,
+        study: Study,
+        findings: Sequence[Finding],
+        comparisons: Sequence[Comparison],
+        evidence: Sequence[Evidence],
+        notices: Sequence[str] = (),
+    ) -> Report:
+        """A draft report with writer "mllm:<name>"; "template", with a notice that says why, where the model failed."""
+        base = self._fallback.write(study, findings, comparisons, evidence, notices)
+        if self._model is None:
+            return base
+        try:
+            return self._with_model(self._model, base, study)
+        except WriterError as exc:
+            why = f"{exc}".rstrip(".")
+        except (TimeoutError, ConnectionError) as exc:
+            why = f"it does not answer ({type(exc).__name__})"
+        return replace(base, notices=(*base.notices, f"The language model did not write this report: {why}."))
+
+    def _with_model(self, model: LanguageModel, base: Report, study: Study) -> Report:
+        pictures = views_of(study, base.findings, base.comparisons)
+        prompt = build_prompt(study, base.findings, base.comparisons, base.evidence, pictures)
+        draft = _draft(model, prompt, base, study, [each.frame for each in pictures])
+        kept = [sentence for sentence in draft if not _failures(sentence)]
+        failed = [sentence for sentence in draft if _failures(sentence)]
+        if not kept:
+            raise Ungrounded("every sentence of its answer failed the checks, twice")
+        sentences = [each for each in base.sentences if each.section not in WRITTEN]
+        added = 0
+        for section in WRITTEN:
+            own = [each for each in kept if each.section is section]
+            missing = _missing(base, own, [each for each in failed if each.section is section], section)
+            sentences += [*own, *missing]
+            added += len(missing)
+        report = replace(
+            base,
+            sentences=tuple(sentences),
+            writer=f"mllm:{model.name}",
+            notices=(*base.notices, *_notices(len(failed), added)),
+        )
+        return verify(report, study)
+
+
+def _draft(
+    model: LanguageModel, prompt: Prompt, base: Report, study: Study, frames: Sequence[Frame]
+) -> tuple[Sentence, ...]:
+    """The model's checked sentences: of its first answer where that holds, else of the better of two."""
+    first, problems, answer = _attempt(model, prompt, base, study, frames)
+    if first and not problems:
+        return first
+    try:
+        second, still, _ = _attempt(model, repair_prompt(prompt, answer, problems), base, study, frames)
+    except ModelUnavailable:
+        if not first:
+            raise
+        return first
+    if not (first or second):
+        raise Ungrounded(still[0])
+    return min((each for each in (second, first) if each), key=lambda each: sum(bool(_failures(one)) for one in each))
+
+
+def _attempt(
+    model: LanguageModel, prompt: Prompt, base: Report, study: Study, frames: Sequence[Frame]
+) -> tuple[tuple[Sentence, ...], list[str], str]:
+    """Ask once: the checked sentences (none when the answer cannot be read), what is wrong, and the answer."""
+    answer = model.complete(prompt)
+    known = [*(e.id for e in base.findings), *(e.id for e in base.comparisons), *(e.id for e in base.evidence)]
+    try:
+        read: Answer = parse(answer, known, frames)
+    except Ungrounded as exc:
+        return (), [f"{exc}"], answer
+    checked = verify(replace(base, sentences=read.sentences), study).sentences
+    problems = [f"“{each.text}”: {check.reason}" for each in checked for check in _failures(each)]
+    return checked, [*read.problems, *problems], answer
+
+
+def _failures(sentence: Sentence) -> list[Check]:
+    return [check for check in sentence.checks if check.verdict is Verdict.FAILED]
+
+
+def _missing(base: Report, own: Sequence[Sentence], failed: Sequence[Sentence], section: Section) -> list[Sentence]:
+    """The template's sentences on what the model left out or got wrong.
+
+    A sentence that cites DICOM attributes (what nobody assessed, a view that magnifies) is always kept.
+    """
+    must_say = {each.id for each in base.findings if each.presence is not Presence.ABSENT}
+    must_say |= {each.id for each in base.comparisons}
+    must_say |= set(_cited(failed))
+    unsaid = must_say - _said(base, own)
+    template = base.section(section)
+    if not own:
+        return list(template)
+    return [each for each in template if each.grounding.attributes or unsaid & set(_cited([each]))]
+
+
+def _cited(sentences: Iterable[Sentence]) -> Iterable[str]:
+    for sentence in sentences:
+        yield from sentence.grounding.finding_ids
+        yield from sentence.grounding.comparison_ids
+
+
+def _said(base: Report, sentences: Sequence[Sentence]) -> set[str]:
+    """Ids that a sentence not only cites but speaks of: names the pathology or organ, or a change."""
+    findings = {each.id: each for each in base.findings}
+    patterns = lexicon.patterns_for([each.concept for each in base.findings])
+    said: set[str] = set()
+    for sentence in sentences:
+        terms = {mention.term for mention in lexicon.mentions(sentence.text, patterns)}
+        text = sentence.text.casefold()
+        for id_ in sentence.grounding.finding_ids:
+            concept = findings[id_].concept
+            if lexicon.term_of(concept) in terms or concept.meaning.casefold() in text:
+                said.add(id_)
+        if any(lexicon.changes(sentence.text)):
+            said.update(sentence.grounding.comparison_ids)
+    return said
+
+
+def _notices(failed: int, added: int) -> Iterable[str]:
+    if failed:
+        were = (
+            "sentence of the language model failed its checks and was"
+            if failed == 1
+            else ("sentences of the language model failed their checks and were")
+        )
+        yield f"{failed} {were} left out."
+    if added:
+        yield f"{added} {'sentence was' if added == 1 else 'sentences were'} written by the template."
