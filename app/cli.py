@@ -99,22 +99,27 @@ def studies(as_json: AsJson = False) -> None:
     from dicom_io.identity import study_key
 
     program = open_here()
-    rows = [
-        {
-            "study": study_key(row.uid, program.secret)[:12],
-            "patient": row.patient_key[:12],
-            "acquired_on": row.acquired_on.isoformat() if row.acquired_on else None,
-            "modalities": list(row.modalities),
-            "instances": row.instances,
-        }
-        for row in program.archive.studies()
-    ]
+    rows = program.archive.studies()
+    keys = {row.uid: study_key(row.uid, program.secret)[:12] for row in rows}
     if as_json:
-        print_json(rows)
+        print_json(
+            [
+                {
+                    "study": keys[row.uid],
+                    "patient": row.patient_key[:12],
+                    "acquired_on": row.acquired_on.isoformat() if row.acquired_on else None,
+                    "modalities": row.modalities,
+                    "instances": row.instances,
+                }
+                for row in rows
+            ]
+        )
         return
     for row in rows:
-        modalities = "+".join(row["modalities"])
-        out.print(f"{row['study']}  {row['patient']}  {row['acquired_on']}  {modalities}  {row['instances']} instances")
+        modalities = "+".join(row.modalities)
+        out.print(
+            f"{keys[row.uid]}  {row.patient_key[:12]}  {row.acquired_on}  {modalities}  {row.instances} instances"
+        )
     if not rows:
         out.print("the archive is empty")
 
@@ -189,13 +194,13 @@ def train_experts_command(
     only: Annotated[str | None, typer.Option(help="One expert by its card's name.")] = None,
 ) -> None:
     """Train the packaged experts. Resumes where an earlier run in OUT stopped."""
-    from app.terminal import counting
+    from app.terminal import say
     from expert_models.train.recipes import train_experts
 
     if data is not None:
         check_paths([data])
-    with storage(out), counting("training") as tick:
-        train_experts(data, out, only, tick)
+    with storage(out):
+        train_experts(data, out, only, say)
 
 
 @evaluate_app.command("experts")
@@ -205,20 +210,18 @@ def evaluate_experts_command(
     as_json: AsJson = False,
 ) -> None:
     """Score the experts, with bootstrap 95 % intervals."""
-    from dataclasses import asdict
 
     from app.bootstrap import keep_quiet
-    from app.terminal import counting, out
+    from app.terminal import out, say
     from expert_models.evaluate import evaluate_experts
 
     keep_quiet()
     try:
-        with counting("evaluating") as tick:
-            evaluation = evaluate_experts(data, limit=limit, progress=tick)
+        evaluation = evaluate_experts(data, limit=limit, progress=say)
     except ValueError as exc:
         raise BadSetting(f"--data {data}: {exc}") from exc
     if as_json:
-        print_json(asdict(evaluation))
+        print_json(evaluation.as_json())
         return
     for metric in evaluation.metrics:
         out.print(f"{metric.name:40} {metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]  n={metric.n}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 from app.bootstrap import open_program
@@ -11,6 +12,7 @@ from app.settings import Settings
 from app.terminal import counting, err, out
 from dicom_io.archive import StudyRow
 from dicom_io.phantom.write import write_patient
+from dicom_io.study import Modality
 
 
 def run_demo(folder: Path, seed: int, settings: Settings) -> None:
@@ -21,14 +23,16 @@ def run_demo(folder: Path, seed: int, settings: Settings) -> None:
         write_patient(seed, folder / "dicom")
     with counting("ingesting") as tick:
         ingested = program.archive.ingest([folder / "dicom"], progress=tick)
-    newest: dict[str, StudyRow] = {}
-    for row in program.archive.studies():
-        if row.uid in ingested.study_uids:
-            kind = "ct" if "CT" in row.modalities else "xray"
-            if kind not in newest or row.acquired_on > newest[kind].acquired_on:
-                newest[kind] = row
-    for kind, title in (("xray", "CHEST RADIOGRAPH WITH A PRIOR"), ("ct", "CHEST CT")):
+    rows = [row for row in program.archive.studies() if row.uid in ingested.study_uids]
+    for kind, title, is_ct in (("xray", "CHEST RADIOGRAPH WITH A PRIOR", False), ("ct", "CHEST CT", True)):
         out.rule(title)
-        report_and_write(program, newest[kind].uid, folder / kind)
+        report_and_write(
+            program, newest([row for row in rows if (Modality.CT in row.modalities) is is_ct]), folder / kind
+        )
     out.rule()
     out.print(f"Open {folder / 'xray' / 'report.html'} and {folder / 'ct' / 'report.html'} in a browser.")
+
+
+def newest(rows: list[StudyRow]) -> str:
+    """The uid of the study acquired last."""
+    return max(rows, key=lambda row: row.acquired_on or datetime.min).uid

@@ -12,7 +12,7 @@ import sys
 from typing import Literal
 
 import structlog
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 RAW_UID = re.compile(r"\b[0-2](?:\.(?:0|[1-9]\d*)){4,}\b")  # PS3.5 section 9.1, with at least five components
 
@@ -29,7 +29,7 @@ def start_logs(level: Literal["debug", "info", "warning", "error"], style: Liter
         if style == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
-    shared = [
+    shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

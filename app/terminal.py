@@ -35,6 +35,11 @@ def counting(what: str) -> Iterator[Tick]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
+def say(line: str) -> None:
+    """One line of progress on stderr."""
+    err.print(f"  {line}", markup=False)
+
+
 def watcher() -> Watch:
     """Prints each stage of the pipeline with its seconds."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
+from math import hypot
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from PIL import Image
 
 from app.results.outlines import Point, outlines
 from app.results.record import Record
-from app.results.words import described, title_of
+from app.results.words import amount, described, title_of
 from dicom_io.study import Geometry, Series, Study
 from expert_models.codes import ANATOMY
 from expert_models.finding import Finding, Index, Line, Measurement, Presence, Region
@@ -40,6 +41,23 @@ class Shape:
     label: str
     tone: str  # "#RRGGBB"
     is_organ: bool = False
+    amount: str = ""  # of a measuring line
+
+    @property
+    def short_label(self) -> str:
+        """What stands on the picture: a line's length, anything else's name."""
+        return self.amount or self.label
+
+    @property
+    def strokes(self) -> list[tuple[Point, Point]]:
+        """A line's strokes: the line itself and a short bar across each end."""
+        start, stop = self.paths[0]
+        length = max(hypot(stop[0] - start[0], stop[1] - start[1]), 1e-9)
+        across = 0.03 * (start[1] - stop[1]), 0.03 * (stop[0] - start[0])
+        if length * 0.03 < 3:
+            across = 3 * across[0] / (length * 0.03), 3 * across[1] / (length * 0.03)
+        bars = [((x - across[0], y - across[1]), (x + across[0], y + across[1])) for x, y in (start, stop)]
+        return [(start, stop), *bars]
 
     @property
     def top(self) -> Point:
@@ -94,11 +112,32 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A finding as it is drawn: with the ids its shapes answer to, and its colour."""
+    """What is drawn for one finding, or for one sentence that names regions of its own."""
 
-    finding: Finding
     targets: tuple[str, ...]
+    label: str
     tone: str
+    rank: int  # lesions that are there come first, then doubtful ones, then organs, then the rest
+    regions: tuple[Region, ...]
+    lines: tuple[tuple[Measurement, Line], ...] = ()
+    is_organ: bool = False
+
+    @property
+    def series_uids(self) -> set[str]:
+        """Where it has a place."""
+        return {region.series_uid for region in self.regions} | {line.series_uid for _, line in self.lines}
+
+
+def drawn(finding: Finding, targets: tuple[str, ...], tone: str) -> Drawn:
+    """A finding as it is drawn."""
+    is_organ = finding.concept in ANATOMY
+    rank = 2 if is_organ else {Presence.PRESENT: 0, Presence.INDETERMINATE: 1}.get(finding.presence, 3)
+    return Drawn(targets, title_of(finding), tone, rank, finding.regions, tuple(lines_of(finding)), is_organ)
+
+
+def sentence_id(position: int) -> str:
+    """The id by which a sentence's own regions are lit."""
+    return f"s{position}"
 
 
 def pictures_of(record: Record) -> tuple[Picture, ...]:
@@ -109,7 +148,7 @@ def pictures_of(record: Record) -> tuple[Picture, ...]:
     for series in record.study.series:
         pictures += artist.of_series(record.study, series, current, is_prior=False)
     before = artist.before()
-    shown = {region.series_uid for drawn in before for region in regions_of(drawn.finding)}
+    shown = {uid for each in before for uid in each.series_uids}
     for prior in record.study.priors:
         wanted = [series for series in prior.series if series.uid in shown]
         if not wanted and prior is record.study.priors[0]:
@@ -127,60 +166,64 @@ class Artist:
         self._masks: dict[str, npt.NDArray[np.bool_] | None] = {}
 
     def current(self) -> list[Drawn]:
-        """The report's findings with their colours."""
+        """The report's findings with their colours, and regions that a sentence names without a finding."""
         tones = Tones()
-        drawn = []
+        current = []
         for finding in self.record.report.findings:
             comparison = self.record.comparison_of(finding)
             targets = (finding.id,) if comparison is None else (finding.id, comparison.id)
-            drawn.append(Drawn(finding, targets, tones.of(finding)))
-        return drawn
+            current.append(drawn(finding, targets, tones.of(finding)))
+        known = {region for each in current for region in each.regions}
+        for position, sentence in enumerate(self.record.report.sentences):
+            if own := tuple(region for region in sentence.grounding.regions if region not in known):
+                current.append(Drawn((sentence_id(position),), "Named in the text", FINDING_TONES[0], 1, own))
+        return current
 
     def before(self) -> list[Drawn]:
         """The priors' findings, in the colour of what they have become."""
-        tones = {drawn.finding.id: drawn.tone for drawn in self.current()}
-        drawn = []
+        tones = {each.targets[0]: each.tone for each in self.current()}
+        before = []
         for comparison in self.record.report.comparisons:
             if comparison.prior_finding is not None:
                 targets = tuple(each for each in (comparison.finding_id, comparison.id) if each)
-                tone = tones.get(comparison.finding_id or "", FINDING_TONES[0])
-                drawn.append(Drawn(comparison.prior_finding, targets, tone))
-        return drawn
+                before.append(drawn(comparison.prior_finding, targets, tones.get(targets[0], FINDING_TONES[0])))
+        return before
 
-    def of_series(self, study: Study, series: Series, drawn: list[Drawn], *, is_prior: bool) -> list[Picture]:
+    def of_series(self, study: Study, series: Series, all_drawn: list[Drawn], *, is_prior: bool) -> list[Picture]:
         """The pictures of one series: a radiograph as it is, a CT by its key slices and a coronal plane."""
         if series.modality.is_projection:
             cuts = [Cut(0, 0, scale=scale_of(series), height=series.volume.shape[1])]
         else:
-            slices = self.key_slices(series, drawn)
+            slices = self.key_slices(series, all_drawn)
             cuts = [Cut(0, index, scale=scale_of(series), height=series.volume.shape[1]) for index in slices]
-            if not is_prior and (coronal := self.coronal(series, drawn)) is not None:
+            if not is_prior and (coronal := self.coronal(series, all_drawn)) is not None:
                 cuts.append(coronal)
-        return [self.picture(study, series, cut, drawn, is_prior=is_prior) for cut in cuts]
+        return [self.picture(study, series, cut, all_drawn, is_prior=is_prior) for cut in cuts]
 
-    def picture(self, study: Study, series: Series, cut: Cut, drawn: list[Drawn], *, is_prior: bool) -> Picture:
+    def picture(self, study: Study, series: Series, cut: Cut, all_drawn: list[Drawn], *, is_prior: bool) -> Picture:
         """One cut, rendered in its windows, with the shapes that lie in it."""
         plane = cut.plane(series.volume.voxels)
         size = round(plane.shape[1] * cut.scale[0]), round(plane.shape[0] * cut.scale[1])
         images = tuple((name, png_of(grey, size)) for name, grey in greys_of(series, plane))
-        shapes = tuple(shape for each in drawn for shape in self.shapes(series, cut, each))
+        shapes = tuple(shape for each in all_drawn for shape in self.shapes(series, cut, each))
         return Picture(
             caption_of(study, series, cut, is_prior), is_prior, images, *size, shapes, self.edges(series, cut)
         )
 
     def shapes(self, series: Series, cut: Cut, drawn: Drawn) -> Iterator[Shape]:
         """The finding's regions and measuring lines in this cut."""
-        finding = drawn.finding
-        blank = Shape("", drawn.targets, (), title_of(finding), drawn.tone, finding.concept in ANATOMY)
-        for region in finding.regions:
+        blank = Shape("", drawn.targets, (), drawn.label, drawn.tone, drawn.is_organ)
+        for region in drawn.regions:
             if region.series_uid == series.uid and cut.cuts(region):
                 kind, paths = self.paths(region, cut, series)
                 if paths:
                     yield replace(blank, kind=kind, paths=paths)
-        for measurement, line in lines_of(finding):
+        for measurement, line in drawn.lines:
             if line.series_uid == series.uid and cut.axis == 0 and round(line.start[0]) == cut.index:
                 path = (cut.point(line.start), cut.point(line.stop))
-                yield replace(blank, kind="line", paths=(path,), label=described(measurement))
+                yield replace(
+                    blank, kind="line", paths=(path,), label=described(measurement), amount=amount(measurement)
+                )
 
     def paths(self, region: Region, cut: Cut, series: Series) -> tuple[str, tuple[tuple[Point, ...], ...]]:
         """A region's outline in this cut, its box where there is no mask."""
@@ -210,14 +253,14 @@ class Artist:
                 self._masks[key] = None
         return self._masks[key]
 
-    def key_slices(self, series: Series, drawn: list[Drawn]) -> list[int]:
+    def key_slices(self, series: Series, all_drawn: list[Drawn]) -> list[int]:
         """At most MOST_SLICES slices, in order, that show the findings best; the middle one when there are none.
 
         Lesions choose first. A slice that shows at least four fifths of a region's largest area serves it too.
         """
         chosen: list[int] = []
-        for each in sorted(drawn, key=rank):
-            for region in each.finding.regions:
+        for each in sorted(all_drawn, key=lambda each: each.rank):
+            for region in each.regions:
                 if region.series_uid != series.uid:
                     continue
                 areas = self.areas(region)
@@ -235,15 +278,15 @@ class Artist:
         count = region.box.shape[0]
         return np.asarray(1.0 + count - np.abs(np.arange(count) - (count - 1) / 2), dtype=np.float64)
 
-    def coronal(self, series: Series, drawn: list[Drawn]) -> Cut | None:
+    def coronal(self, series: Series, all_drawn: list[Drawn]) -> Cut | None:
         """The coronal plane through the leading lesion, or the middle; None unless the series is an axial stack."""
         affine = series.volume.geometry.affine
         along = int(np.argmax(np.abs(affine[:3, 0])))
         slices, rows, columns = series.volume.shape
         if along != 2 or slices < 8:
             return None
-        lesions = [each for each in sorted(drawn, key=rank) if rank(each) == 0]
-        places = [r.box.centre[1] for each in lesions for r in each.finding.regions if r.series_uid == series.uid]
+        lesions = [each for each in all_drawn if each.rank == 0]
+        places = [r.box.centre[1] for each in lesions for r in each.regions if r.series_uid == series.uid]
         row = round(places[0]) if places else rows // 2
         slice_mm, _, column_mm = series.volume.geometry.spacing_mm
         zoom = min(1.0, LONGEST_SIDE / max(columns, slices * slice_mm / column_mm))
@@ -274,23 +317,16 @@ class Tones:
         """The next colour of the finding's family; only what is drawn uses one up."""
         if finding.concept in ANATOMY:
             tone = ORGAN_TONES[self.organs % len(ORGAN_TONES)]
-            self.organs += bool(regions_of(finding))
+            self.organs += has_place(finding)
         else:
             tone = FINDING_TONES[self.findings % len(FINDING_TONES)]
-            self.findings += bool(regions_of(finding))
+            self.findings += has_place(finding)
         return tone
 
 
-def rank(drawn: Drawn) -> int:
-    """Lesions that are there first, then doubtful ones, then organs and the rest."""
-    if drawn.finding.concept in ANATOMY:
-        return 2
-    return {Presence.PRESENT: 0, Presence.INDETERMINATE: 1}.get(drawn.finding.presence, 3)
-
-
-def regions_of(finding: Finding) -> tuple[Region | Line, ...]:
-    """Everything of the finding that has a place in a series."""
-    return (*finding.regions, *(line for _, line in lines_of(finding)))
+def has_place(finding: Finding) -> bool:
+    """Whether there is something of the finding to draw."""
+    return bool(finding.regions or lines_of(finding))
 
 
 def lines_of(finding: Finding) -> list[tuple[Measurement, Line]]:
