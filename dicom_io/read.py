@@ -7,6 +7,7 @@ user and hold nothing of the patient's.
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
 import warnings
@@ -33,6 +34,8 @@ Source = Path | tuple[str, bytes]
 MAX_FILE_BYTES = 4 * 1024**3  # one file, also after unpacking
 MAX_ZIP_BYTES = 16 * 1024**3  # all files of one archive, unpacked
 DEFER_BYTES = 32 * 1024  # larger values, the pixel data above all, stay in the file until they are asked for
+
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # its lines quote values, see quiet() below
 
 SYSTEM_FILES = frozenset(["thumbs.db", "desktop.ini"])
 MAGIC: tuple[tuple[bytes, str], ...] = (

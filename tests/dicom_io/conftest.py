@@ -1,4 +1,4 @@
-"""Small makers of real DICOM: a CT slice, a CT series, a radiograph, a report. Every value can be overruled by keyword."""
+"""Small makers of real DICOM: a CT slice, a CT series, a radiograph, a report. Keywords overrule values."""
 
 from __future__ import annotations
 
@@ -115,7 +115,10 @@ class Makers:
             PatientOrientation=["L", "F"],
             BodyPartExamined="CHEST",
         )
-        words = {"BitsStored": 12 if stored.dtype.itemsize == 2 else 8, "HighBit": 11 if stored.dtype.itemsize == 2 else 7}
+        words = {
+            "BitsStored": 12 if stored.dtype.itemsize == 2 else 8,
+            "HighBit": 11 if stored.dtype.itemsize == 2 else 7,
+        }
         self.pixels(dataset, stored, **words)
         self._set(dataset, values)
         if "SOPInstanceUID" not in values:

@@ -76,7 +76,7 @@ def test_a_geometry_cannot_be_changed_through_the_array_it_was_made_of() -> None
     ],
 )
 def test_a_volume_that_cannot_be_is_refused(voxels: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="volume|radiograph"):
+    with pytest.raises(ValueError, match=r"volume|radiograph"):
         Volume(voxels, Geometry(np.eye(4)))
 
 
