@@ -147,7 +147,7 @@ def gallery(pictures: tuple[Picture, ...], typeface: Typeface) -> list[Flowable]
     across = 3 if len(pictures) > 4 else 2
     room = (WIDTH - (across - 1) * 3 * mm) / across
     drawn = [PictureFlowable(each, room, 82 * mm, typeface) for each in pictures]
-    rows = [drawn[at : at + across] for at in range(0, len(drawn), across)]
+    rows: list[list[Flowable | str]] = [list(drawn[at : at + across]) for at in range(0, len(drawn), across)]
     rows[-1] += [""] * (across - len(rows[-1]))
     table = Table(rows, colWidths=[room + 3 * mm] * (across - 1) + [room], hAlign=TA_LEFT)
     table.setStyle(TableStyle([("LEFTPADDING", (0, 0), (-1, -1), 0), ("RIGHTPADDING", (0, 0), (-1, -1), 0),
@@ -288,16 +288,15 @@ def embedded_fonts() -> tuple[str, str]:
     """
     import reportlab
 
-    folder = next((Path(each) for each in FONT_FOLDERS if (Path(each) / "DejaVuSans.ttf").is_file()), None)
+    folder = next((Path(each) for each in FONT_FOLDERS if (Path(each) / "DejaVuSans-Bold.ttf").is_file()), None)
     own = Path(reportlab.__file__).parent / "fonts"
-    regular, bold = (
-        (folder / "DejaVuSans.ttf", folder / "DejaVuSans-Bold.ttf")
-        if folder
-        else (own / "Vera.ttf", own / "VeraBd.ttf")
+    files = (folder, "DejaVuSans.ttf", "DejaVuSans-Bold.ttf") if folder else (own, "Vera.ttf", "VeraBd.ttf")
+    place, regular, bold = files
+    pdfmetrics.registerFont(TTFont("Wetread", place / regular))
+    pdfmetrics.registerFont(TTFont("Wetread-Bold", place / bold))
+    pdfmetrics.registerFontFamily(
+        "Wetread", normal="Wetread", bold="Wetread-Bold", italic="Wetread", boldItalic="Wetread-Bold"
     )
-    pdfmetrics.registerFont(TTFont("Wetread", regular))
-    pdfmetrics.registerFont(TTFont("Wetread-Bold", bold if bold.is_file() else regular))
-    pdfmetrics.registerFontFamily("Wetread", normal="Wetread", bold="Wetread-Bold", italic="Wetread", boldItalic="Wetread-Bold")  # fmt: skip  # noqa: E501
     return "Wetread", "Wetread-Bold"
 
 
