@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom.config import IGNORE
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
     BasicTextSRStorage,
@@ -42,13 +45,16 @@ class Makers:
         dataset.PatientName = "Doe^Jane"
         dataset.StudyDate, dataset.StudyTime = "20240131", "081500"
         dataset.InstanceNumber, dataset.SeriesNumber = 1, 1
-        self._set(dataset, values)
+        self.set_(dataset, values)
         return dataset
 
-    def _set(self, dataset: Dataset, values: dict[str, Any]) -> None:
+    def set_(self, dataset: Dataset, values: dict[str, Any]) -> None:
         for keyword, value in values.items():
             if value is None:
                 dataset.pop(keyword, None)
+            elif isinstance(value, (str, list)) and not (value and isinstance(value[0], Dataset)):
+                vr = dictionary_VR(keyword)  # not by setattr, which would warn of the odd values that tests are about
+                dataset[keyword] = DataElement(tag_for_keyword(keyword), vr, value, validation_mode=IGNORE)
             else:
                 setattr(dataset, keyword, value)
 
@@ -61,7 +67,7 @@ class Makers:
         dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
         dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = bits, bits, bits - 1
         dataset.PixelRepresentation = int(stored.dtype.kind == "i")
-        self._set(dataset, values)
+        self.set_(dataset, values)
         dataset.PixelData = stored.astype(stored.dtype.newbyteorder("<")).tobytes()
         dataset["PixelData"].VR = "OW" if bits > 8 else "OB"
         return dataset
@@ -85,7 +91,7 @@ class Makers:
         )
         pixel_words = {"BitsStored", "HighBit", "PixelRepresentation", "PhotometricInterpretation", "SamplesPerPixel"}
         self.pixels(dataset, stored, **{word: value for word, value in values.items() if word in pixel_words})
-        self._set(dataset, {word: value for word, value in values.items() if word not in pixel_words})
+        self.set_(dataset, {word: value for word, value in values.items() if word not in pixel_words})
         if "SOPInstanceUID" not in values:
             dataset.SOPInstanceUID = uid_of("ct", sorted(map(repr, values.items())), stored.tobytes())
         return dataset
@@ -120,7 +126,7 @@ class Makers:
             "HighBit": 11 if stored.dtype.itemsize == 2 else 7,
         }
         self.pixels(dataset, stored, **words)
-        self._set(dataset, values)
+        self.set_(dataset, values)
         if "SOPInstanceUID" not in values:
             dataset.SOPInstanceUID = uid_of("dx", sorted(map(repr, values.items())), stored.tobytes())
         return dataset
@@ -136,7 +142,7 @@ class Makers:
         item.RelationshipType, item.ValueType = "CONTAINS", kind
         if name:
             item.ConceptNameCodeSequence = [self.code("1", "99TEST", name)]
-        self._set(item, values)
+        self.set_(item, values)
         return item
 
     def report(self, *items: Dataset, **values: Any) -> Dataset:

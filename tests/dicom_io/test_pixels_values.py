@@ -175,8 +175,8 @@ class TestRadiograph:
             np.testing.assert_allclose(shown(make, dataset).ravel(), np.arange(12) / 11, atol=1e-4)
 
     def test_as_pydicom_applies_them(self, make) -> None:
-        dataset = make.dx(VOILUTSequence=[lut(100, [min(255, i // 3) for i in range(900)])])
-        expected = apply_voi_lut(apply_modality_lut(dataset.pixel_array, dataset), dataset) / 255
+        dataset = make.dx(VOILUTSequence=[lut(100, [min(4095, i * 5) for i in range(900)], 12)])
+        expected = apply_voi_lut(apply_modality_lut(dataset.pixel_array, dataset), dataset) / 4095
         np.testing.assert_allclose(shown(make, dataset), expected, atol=1e-6)
 
     def test_without_a_window_the_pictures_own_range(self, make) -> None:
