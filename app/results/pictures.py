@@ -60,9 +60,14 @@ class Shape:
         return [(start, stop), *bars]
 
     @property
-    def top(self) -> Point:
-        """Its highest point, where a label fits."""
-        return min((point for path in self.paths for point in path), key=lambda point: point[1])
+    def place(self) -> Point:
+        """Where a label fits: above its highest point; for a line, below its middle, or its lower end if it is steep."""
+        if self.kind != "line":
+            return min((point for path in self.paths for point in path), key=lambda point: point[1])
+        (x0, y0), (x1, y1) = self.paths[0]
+        if abs(x1 - x0) > abs(y1 - y0):
+            return (x0 + x1) / 2, (y0 + y1) / 2
+        return max(self.paths[0], key=lambda point: point[1])
 
 
 @dataclass(frozen=True, slots=True)

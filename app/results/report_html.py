@@ -96,11 +96,8 @@ def path_of(shape: Shape) -> str:
 def label_of(shape: Shape, picture: Picture) -> tuple[float, float, str]:
     """Where the shape's label stands, and how it is anchored, so that it stays inside the picture."""
     height = max(picture.width, picture.height) / 30
-    if shape.kind == "line":
-        (x0, y0), (x1, y1) = shape.paths[0]
-        x, y = (x0 + x1) / 2, (y0 + y1) / 2 - height * 0.4
-    else:
-        x, y = shape.top[0], shape.top[1] - height * 0.4
+    x, y = shape.place
+    y += height * 1.1 if shape.kind == "line" else -height * 0.4
     anchor = "middle"
     reach = 0.28 * height * len(shape.short_label)
     if x < reach:

@@ -70,9 +70,9 @@ def pdf_document(record: Record) -> bytes:
     document = SimpleDocTemplate(
         buffer,
         pagesize=A4,
-        leftMargin=MARGIN,
-        rightMargin=MARGIN,
-        topMargin=21 * mm,
+        leftMargin=MARGIN - 6,  # reportlab's frames pad their content by 6 points
+        rightMargin=MARGIN - 6,
+        topMargin=15 * mm,
         bottomMargin=16 * mm,
         title="Draft report",
         author=words.PRODUCT,
@@ -195,10 +195,10 @@ class PictureFlowable(Flowable):  # type: ignore[misc]  # reportlab is untyped
         if shape.kind == "line":
             for (x0, y0), (x1, y1) in shape.strokes:
                 canvas.line(x0 * zoom, tall - y0 * zoom, x1 * zoom, tall - y1 * zoom)
-            (x0, y0), (x1, y1) = shape.paths[0]
+            x, y = shape.place
             canvas.setFillColor(HexColor(shape.tone))
             canvas.setFont(self.typeface.bold, 7)
-            canvas.drawCentredString((x0 + x1) / 2 * zoom, tall - (y0 + y1) / 2 * zoom + 2.5, shape.short_label)
+            canvas.drawCentredString(x * zoom, tall - y * zoom - 8, shape.short_label)
             return
         path = canvas.beginPath()
         for corners in shape.paths:
