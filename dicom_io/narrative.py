@@ -92,15 +92,27 @@ def _lines(item: Dataset) -> Iterator[str]:
                     yield from (f"{name}:", *lines) if name else lines
                 continue
             case "TEXT":
-                yield _line(name, text(child, "TextValue"))
+                yield _line(name, _paragraphs(child))
             case "CODE":
                 yield _line(name, _meaning(child, "ConceptCodeSequence"))
             case "NUM":
                 measured = _item(child, "MeasuredValueSequence")
                 if measured is not None:
-                    unit = _meaning(measured, "MeasurementUnitsCodeSequence")
-                    yield _line(name, f"{text(measured, 'NumericValue')} {'' if unit == 'no units' else unit}".strip())
+                    yield _line(name, f"{text(measured, 'NumericValue')} {_unit(measured)}".strip())
         yield from _lines(child)
+
+
+def _paragraphs(item: Dataset) -> str:
+    lines = str(item.get("TextValue") or "").replace("\0", " ").splitlines()
+    return "\n".join(line.strip() for line in lines if line.strip())
+
+
+def _unit(measured: Dataset) -> str:
+    """UCUM's own symbol ("mm"), else the meaning; "" for a number without a unit."""
+    unit = _item(measured, "MeasurementUnitsCodeSequence")
+    if unit is None or text(unit, "CodeMeaning") == "no units":
+        return ""
+    return text(unit, "CodeValue" if text(unit, "CodingSchemeDesignator") == "UCUM" else "CodeMeaning")
 
 
 def _line(name: str, value: str) -> str:

@@ -94,7 +94,7 @@ def _ingest(folder: Path, sources: list) -> int:
 
 def test_processes_that_ingest_the_same_at_once(make, archive: FolderArchive, tmp_path: Path) -> None:
     paths = make.save(tmp_path / "disc", *make.ct_series([float(k) for k in range(20)]))
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
+    with multiprocessing.get_context("fork").Pool(3) as pool:
         assert pool.starmap(_ingest, [(tmp_path / "archive", paths)] * 3) == [1, 1, 1]
     (row,) = archive.studies()
     assert row.instances == 20
