@@ -34,49 +34,55 @@ CONCEPTS = (
     Concept(
         codes.CARDIOTHORACIC_RATIO,
         "cardiothoracic ratio",
-        ("cardio-thoracic ratio", "heart to chest ratio", "heart size measurement"),
+        ("cardio-thoracic ratio", "heart to chest ratio", "CTR"),
         "measurement of heart size, normal limit",
     ),
     Concept(
         codes.LUNG_NODULE,
         "pulmonary nodule",
-        ("lung nodule", "nodule of lung", "solitary pulmonary nodule", "coin lesion", "pulmonary lesion"),
+        (
+            *("lung nodule", "nodule of lung", "nodule in the lung", "coin lesion"),
+            *("solid nodule", "subsolid nodule", "ground-glass nodule"),
+        ),
         "size, malignancy risk, follow-up",
     ),
     Concept(
         codes.LUNG_MASS,
         "lung mass",
-        ("pulmonary mass", "lung cancer", "lung carcinoma", "bronchogenic carcinoma", "lung tumour"),
+        ("pulmonary mass", "mass in the lung", "lung tumour"),
         "lung cancer, staging, work-up",
     ),
     Concept(
         codes.PLEURAL_EFFUSION,
         "pleural effusion",
-        ("pleural fluid", "fluid in the pleural space", "hydrothorax", "fluid around the lung"),
+        ("pleural fluid", "fluid in the pleural space", "fluid in the pleural cavity", "fluid around the lung"),
         "pleural fluid, volume, blunted costophrenic angle",
     ),
     Concept(
         codes.PNEUMOTHORAX,
         "pneumothorax",
-        ("air in the pleural space", "air in pleural cavity", "pleural air", "collapsed lung", "free pleural gas"),
+        (
+            *("pneumothoraces", "air in the pleural space", "air in the pleural cavity", "air around the lung"),
+            *("gas in the pleural space", "gas in the pleural cavity", "pleural air", "pleural gas", "collapsed lung"),
+        ),
         "air in the pleural space, size, management",
     ),
     Concept(
         codes.CONSOLIDATION,
         "consolidation",
-        ("airspace opacity", "air space disease", "airspace opacification", "pneumonia", "lung infiltrate"),
+        ("airspace opacity", "airspace disease", "air space disease", "airspace opacification", "lung infiltrate"),
         "pneumonia, airspace opacification, air bronchogram",
     ),
     Concept(
         codes.ATELECTASIS,
         "atelectasis",
-        ("lobar collapse", "collapse of a lobe", "lung volume loss", "collapsed lobe"),
+        ("lobar collapse", "collapse of a lobe", "collapsed lobe", "lung volume loss"),
         "lobar collapse, volume loss",
     ),
     Concept(
         codes.PULMONARY_EDEMA,
         "pulmonary edema",
-        ("lung oedema", "pulmonary congestion", "pulmonary venous congestion", "fluid in the lungs"),
+        ("lung oedema", "pulmonary congestion", "pulmonary venous congestion", "fluid in the lungs", "wet lungs"),
         "heart failure, interstitial lines, venous congestion",
     ),
 )

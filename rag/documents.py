@@ -113,10 +113,13 @@ def document_of(name: str, fields: Mapping[str, Any]) -> Document:
     """A document of the fields of its file, each checked. name becomes the id."""
     if unknown := sorted(set(fields) - KEYS):
         raise DocumentInvalid(f"unknown key {unknown[0]!r}; a document has {', '.join(sorted(KEYS))}")
-    words = {key: str(fields.get(key, "")).strip() for key in ("title", "authors", "journal", "identifier", "text")}
-    for key in ("title", "authors", "identifier", "text"):
-        if not words[key]:
+    words: dict[str, str] = {}
+    for key in ("title", "authors", "journal", "identifier", "text"):
+        if not isinstance(value := fields.get(key, ""), str):
+            raise DocumentInvalid(f"the {key} must be text")
+        if not value.strip() and key != "journal":
             raise DocumentInvalid(f"the document states no {key}")
+        words[key] = value.strip()
     if not IDENTIFIER.fullmatch(words["identifier"]):
         raise DocumentInvalid(f"the identifier {words['identifier']!r} is not a DOI, a PMID or a URL")
     if not name or "#" in name:

@@ -1,9 +1,4 @@
-"""The library: dense and lexical search fused by reciprocal rank, cut where relevance ends.
-
-The cut follows MMed-RAG's adaptive truncation (Xia et al., 2024: keep a passage while top score / its score stays
-below a ratio, at most k), with two changes. Its scores can be negative, which passes any ratio test, and its first
-passage is always kept; here relevance lies in [0, 1] and nothing below a floor is returned, the first included.
-"""
+"""The library: dense and lexical search over one store, fused and cut as `rag/rank.py` says."""
 
 from __future__ import annotations
 
@@ -11,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from threading import Lock
 from uuid import uuid4
 
@@ -27,23 +22,10 @@ from rag.ingest import PASSAGE_CHARACTERS, passages_of
 from rag.lexical import LexicalIndex
 from rag.ports import Embedder, VectorStore
 from rag.query import queries_for
+from rag.rank import Cut, fused
 
 CANDIDATES = 50  # passages that each side of the search proposes
-RANK_OFFSET = 60  # of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)
 ENCODED_AT_ONCE = 256  # passages encoded and stored together
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """Where relevance ends. Chosen on the calibration half of the labelled queries, see docs/literature.md.
-
-    relevance = (1 - lexical_share) * cosine similarity + lexical_share * share of the query's words that are held.
-    floor: below it a passage is not about the query. ratio: a passage is kept while top / relevance <= ratio.
-    """
-
-    lexical_share: float = 0.3
-    floor: float = 0.35
-    ratio: float = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,39 +144,25 @@ class HybridLibrary:
 
     def hits(self, query: Query, shelf: Shelf) -> list[Hit]:
         """The passages that answer one query, best first, after the cut."""
-        order, relevance = self._fused(query, shelf)
-        kept = [number for number in order if relevance[number] >= self.cut.floor]
-        if kept:
-            lowest = max(relevance[number] for number in kept) / self.cut.ratio
-            kept = [number for number in kept if relevance[number] >= lowest]
-        return [Hit(shelf.passages[number], relevance[number]) for number in kept]
-
-    def _fused(self, query: Query, shelf: Shelf) -> tuple[list[int], dict[int, float]]:
-        """Numbers of the candidates in fused order, and the relevance of each.
-
-        Each side orders its own candidates; the fused score of a passage is the sum of 1 / (60 + rank) over both.
-        """
         vector = self.embedder.encode([query.text])[0]
         near = self.store.nearest(vector, CANDIDATES, query.topics)
         similarity = {shelf.numbers[passage.id]: cosine for passage, cosine in near if passage.id in shelf.numbers}
-        scores = shelf.lexical.scores(query.text)
-        allowed = [
-            number
-            for number in np.argsort(-scores, kind="stable")
-            if scores[number] > 0 and (not query.topics or set(query.topics) & set(shelf.passages[number].topics))
-        ][:CANDIDATES]
-        fused: dict[int, float] = {}
-        for ranking in (list(similarity), [int(number) for number in allowed]):
-            for rank, number in enumerate(ranking, start=1):
-                fused[number] = fused.get(number, 0.0) + 1.0 / (RANK_OFFSET + rank)
-        unseen = min(similarity.values(), default=0.0)  # at most this near: the encoder did not propose it
-        share = self.cut.lexical_share
+        order = fused(similarity, self._lexical(query, shelf))
+        unseen = min(similarity.values(), default=0.0)  # at most so similar, or the encoder had proposed it
         relevance = {
-            number: (1 - share) * min(max(similarity.get(number, unseen), 0.0), 1.0)
-            + share * shelf.lexical.coverage(query.text, number)
-            for number in fused
+            number: self.cut.relevance(similarity.get(number, unseen), shelf.lexical.coverage(query.text, number))
+            for number in order
         }
-        return sorted(fused, key=lambda number: (-fused[number], number)), relevance
+        return [Hit(shelf.passages[number], relevance[number]) for number in self.cut.kept(order, relevance)]
+
+    def _lexical(self, query: Query, shelf: Shelf) -> list[int]:
+        """Numbers of the passages that share words with the query, and a topic where it names any, best first."""
+        scores = shelf.lexical.scores(query.text)
+        wanted = set(query.topics)
+        order = (int(number) for number in np.argsort(-scores, kind="stable") if scores[number] > 0)
+        return list(
+            islice((each for each in order if not wanted or wanted & set(shelf.passages[each].topics)), CANDIDATES)
+        )
 
     def _in_domain(self, query: Query, shelf: Shelf) -> list[Hit]:
         """At most `most` hits of different documents: on the query's topics, or where there are none, on any."""

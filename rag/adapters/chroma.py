@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -23,12 +23,14 @@ from rag.errors import EmbedderMismatch, StoreUnavailable
 from rag.evidence import Document, Passage
 
 if TYPE_CHECKING:
+    import httpx
     from chromadb.api import ClientAPI
     from chromadb.api.models.Collection import Collection
 
 PASSAGES = "wetread_passages"
 DOCUMENTS = "wetread_documents"
 SEARCHED = 200  # ef_search: how many neighbours the graph visits; above any k that the library asks for
+PATIENCE_S = 30.0  # for one answer of a server; chromadb itself would wait for ever
 READ_AT_ONCE = 1000  # rows fetched with one request when everything is read
 
 
@@ -124,6 +126,15 @@ class ChromaStore:
                 rows += zip(part["ids"], part["documents"] or [], metadatas, strict=True)
         return sorted(rows, key=lambda row: row[0])
 
+    def close(self) -> None:
+        """Let go of the folder or the server; a later call opens it again."""
+        with self._lock:
+            if self._client is not None:
+                for session in sessions_of(self._client):
+                    session.close()
+                cast("Any", self._client).close()  # every client has it, the interface does not say so
+            self._client = None
+
     @contextmanager
     def _asking(self) -> Iterator[ClientAPI]:
         """The client; whatever goes wrong between here and the store becomes one of this package's errors."""
@@ -145,6 +156,7 @@ class ChromaStore:
 def open_client(url: str) -> ClientAPI:
     """A client of the folder or the server that the url names."""
     import chromadb
+    import httpx
     from chromadb.config import Settings
 
     parts = urlsplit(url)
@@ -153,15 +165,20 @@ def open_client(url: str) -> ClientAPI:
         folder = Path(unquote(parts.path))
         folder.mkdir(parents=True, exist_ok=True)
         return chromadb.PersistentClient(path=folder, settings=settings)
-    try:
-        return chromadb.HttpClient(
-            host=parts.hostname or "localhost",
-            port=parts.port or 8000,
-            ssl=parts.scheme == "chroma+https",
-            settings=settings,
-        )
-    except ValueError as exc:  # how chromadb says that nobody listens
-        raise StoreUnavailable("the vector store does not answer") from exc
+    secure = parts.scheme == "chroma+https"
+    host, port = parts.hostname or "localhost", parts.port or 8000
+    httpx.get(f"http{'s' * secure}://{host}:{port}/api/v2/heartbeat", timeout=PATIENCE_S).raise_for_status()
+    client = chromadb.HttpClient(host=host, port=port, ssl=secure, settings=settings)
+    for session in sessions_of(client):
+        session.timeout = httpx.Timeout(PATIENCE_S)
+    return client
+
+
+def sessions_of(client: Any) -> list[httpx.Client]:
+    """The connection pools of an HTTP client, which chromadb neither limits in time nor closes by itself."""
+    servers = (getattr(each, "_server", None) for each in (client, getattr(client, "_admin_client", None)))
+    sessions = {id(each): each for each in (getattr(server, "_session", None) for server in servers) if each}
+    return list(sessions.values())
 
 
 def collection_of(client: ClientAPI, name: str) -> Collection:
