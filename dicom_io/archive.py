@@ -68,6 +68,14 @@ class Disk:
             file.flush()
             os.fsync(file.fileno())
 
+    def sync(self, folder: Path) -> None:
+        """Make the names in a folder last through a power cut. Raises OSError."""
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
 
 @dataclass(slots=True)
 class _Folder:
@@ -116,7 +124,7 @@ class FolderArchive:
                 if progress is not None:
                     progress(done, len(found))
             for folder in batch.folders:
-                _sync_folder(folder)
+                self._disk.sync(folder)
             reason = "it is the report of a study without images here; it is kept until they come"
             left_out += [LeftOut(name, reason) for name, folder in batch.reports if not any(folder.glob("*.row.json"))]
         return Ingested(tuple(batch.uids), tuple(batch.left_out))
@@ -333,11 +341,3 @@ def _described(patient: Path, key: str | None = None) -> Iterator[_Folder]:
             dates = [datetime.fromisoformat(row["acquired_on"]) for row in rows if row["acquired_on"]]
             modalities = frozenset(Modality(row["modality"]) for row in rows)
             yield _Folder(path, rows[0]["uid"], min(dates, default=None), modalities)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
