@@ -1,0 +1,220 @@
+"""The recipe of the nodule network on CT.
+
+Lungs come from phantoms (seeds below 1,000,000) and, where the research data are at hand, from the real scans of
+ct_chest; nodules from phantoms and from the training patients of ct_nodules, pasted. One in ten of those training
+patients, and phantom seeds from 900,000, are kept from the network: on them scores become probabilities and the
+operating threshold is chosen. The weights that ship are a moving average over the steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from monai.losses.dice import DiceCELoss
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dicom_io.phantom.patient import LesionKind, Visit, draw_patient
+from dicom_io.study import Volume
+from expert_models.card import Card, packaged_card
+from expert_models.ct_nodules import logits_on, network_input
+from expert_models.ct_paste import Crop, nodule_crops, read_ct, read_nifti
+from expert_models.segment import build_network
+from expert_models.train.ct_scenes import Scene, Shares, draw_patch, scene_of
+
+Progress = Callable[[str], None]
+
+REAL_LUNGS = ("pyradiomics_lung1", "totalseg_heart15mm", "totalseg_aorta15mm")
+CHECKPOINT = "ct-nodules.checkpoint.safetensors"
+WEIGHTS = "ct-nodules.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What decides a run, together with the data and the minutes."""
+
+    phantoms: int = 12
+    batch: int = 6
+    rate: float = 2e-3
+    average: float = 0.993
+    mine_every: int = 1000  # steps between searches for mistakes
+    mined_scenes: int = 4
+
+
+def train(
+    data: Path | None, out: Path, *, minutes: float = 40.0, seed: int = 0, progress: Progress | None = None,
+    plan: Plan | None = None,
+) -> Path:  # fmt: skip
+    """Train for so many minutes, going on from a checkpoint in out, and return the weights written there.
+
+    data: a folder laid out like the development data; None trains on phantoms alone. The learning rate falls with the
+    share of the minutes used, so a run is repeatable only as far as the machine's speed is.
+    """
+    plan, say = plan or Plan(), progress or (lambda _: None)
+    card = packaged_card("ct-nodules")
+    torch.manual_seed(seed)
+    network = build_network(card)
+    nn.Module.to(network, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    averaged = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    optimizer = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=0.02)
+    out.mkdir(parents=True, exist_ok=True)
+    step, spent_s = _resume(out / CHECKPOINT, network, averaged)
+    crops = training_crops(data) if data else []
+    say(f"{len(crops)} real nodules of {len({crop.patient for crop in crops})} training patients")
+    scenes = _scenes(card, data, plan, seed, say)
+    loss_of = DiceCELoss(sigmoid=True, batch=True, weight=torch.tensor([4.0]), lambda_ce=3.0)
+    started, recent = time.monotonic() - spent_s, []
+    while (used := (time.monotonic() - started) / (60 * minutes)) < 1.0:
+        for group in optimizer.param_groups:
+            group["lr"] = plan.rate * min(1.0, (step + 1) / 100) * (0.02 + 0.49 * (1 + math.cos(math.pi * used)))
+        picture, truth = _batch(np.random.default_rng([seed, step]), scenes, crops, card, plan.batch)
+        network.train()
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = network(picture)
+        loss = loss_of(logits.float(), truth)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 2.0)
+        optimizer.step()
+        step += 1
+        _average(averaged, network, min(plan.average, step / (step + 20)))
+        recent.append(float(loss.detach()))
+        if step % 50 == 0:
+            say(f"step {step} loss {np.mean(recent[-50:]):.4f} {100 * used:.0f} % of the time")
+        if step % 200 == 0:
+            _checkpoint(out, network, averaged, step, time.monotonic() - started)
+        if step % plan.mine_every == 0:
+            _mine(card, averaged, scenes, np.random.default_rng([seed, step, 1]), plan.mined_scenes, say)
+    _checkpoint(out, network, averaged, step, time.monotonic() - started)
+    return out / WEIGHTS
+
+
+def is_held_out(patient: str) -> bool:
+    """One training patient in ten, by a hash of the patient, is kept for calibration."""
+    return int(hashlib.sha256(patient.encode()).hexdigest(), 16) % 10 == 0
+
+
+def training_crops(data: Path, *, held_out: bool = False) -> list[Crop]:
+    """Nodules of the training patients of ct_nodules, without (or only) those kept for calibration."""
+    return [crop for crop in nodule_crops(data / "ct_nodules", training=True) if is_held_out(crop.patient) is held_out]
+
+
+def nodules_of(visit: Visit) -> npt.NDArray[np.bool_]:
+    """The nodules and masses of a phantom visit, on its voxels."""
+    mask = np.zeros(visit.hu.shape, bool)
+    for lesion in visit.lesions:
+        if lesion.kind in (LesionKind.NODULE, LesionKind.MASS):
+            mask |= lesion.on_grid(visit.hu.shape)
+    return mask
+
+
+def _scenes(card: Card, data: Path | None, plan: Plan, seed: int, say: Progress) -> list[Scene]:
+    spacing_mm = card.input.spacing_mm[0]
+    scenes: list[Scene] = []
+    if data is not None:
+        for name in REAL_LUNGS:
+            folder = data / "ct_chest" / name
+            if not folder.is_dir():
+                continue
+            tumour = folder / "mask_tumour.nii.gz"
+            known = read_nifti(tumour)[0] > 0 if tumour.exists() else None
+            scene = scene_of(read_ct(folder / "image.nii.gz"), known, spacing_mm)
+            if scene is not None:
+                scenes += [scene] * max(1, plan.phantoms // 6)  # drawn more often than one phantom
+    for number in range(plan.phantoms):
+        random = np.random.default_rng([seed, number, 7])
+        visit = draw_patient(
+            int(random.integers(0, 900_000)), kinds=_lesions(random), upright=False,
+            spacing_mm=(1.5, 1.0, 1.0) if number % 8 == 7 else (float(random.choice([2.0, 2.5])), 1.5, 1.5),
+        ).visits[-1]  # fmt: skip
+        scene = scene_of(Volume(visit.hu, visit.geometry), nodules_of(visit), spacing_mm)
+        if scene is not None:
+            scenes.append(scene)
+        say(f"phantom {number + 1} of {plan.phantoms}")
+    return scenes
+
+
+def _lesions(random: np.random.Generator) -> list[LesionKind]:
+    kinds = [LesionKind.NODULE] * int(random.integers(0, 7)) + [LesionKind.MASS] * int(random.random() < 0.3)
+    for other in (LesionKind.CONSOLIDATION, LesionKind.ATELECTASIS, LesionKind.EFFUSION, LesionKind.EDEMA):
+        if random.random() < 0.2:
+            kinds.append(other)
+    return kinds
+
+
+def _batch(
+    random: np.random.Generator, scenes: Sequence[Scene], crops: Sequence[Crop], card: Card, size: int
+) -> tuple[Tensor, Tensor]:
+    shares = Shares() if crops else Shares(pasted=0.0, own=0.5)
+    drawn = [draw_patch(random, scenes, crops, shares) for _ in range(size)]
+    picture = network_input(np.stack([hu for hu, _ in drawn])[:, None], card)
+    truth = torch.from_numpy(np.stack([truth for _, truth in drawn])[:, None]).float()
+    return picture.contiguous(memory_format=torch.channels_last_3d), truth
+
+
+def _average(averaged: dict[str, Tensor], network: nn.Module, keep: float) -> None:
+    for name, value in network.state_dict().items():
+        if value.is_floating_point():
+            averaged[name].lerp_(value, 1 - keep)
+        else:
+            averaged[name].copy_(value)
+
+
+def _mine(
+    card: Card, averaged: dict[str, Tensor], scenes: Sequence[Scene], random: np.random.Generator, count: int,
+    say: Progress,
+) -> None:  # fmt: skip
+    """Remember where the averaged network sees nodules that are none."""
+    network = build_network(card)
+    network.load_state_dict(averaged)
+    network.eval()
+    unique = list({id(scene): scene for scene in scenes}.values())
+    found = 0
+    for number in random.choice(len(unique), min(count, len(unique)), replace=False):
+        scene = unique[int(number)]
+        logits = logits_on(scene.hu.astype(np.float32), network, card)
+        coarse = np.zeros(scene.hu.shape, bool)
+        coarse[tuple(scene.inside.T)] = True
+        wrong = (logits > 0) & ~scene.truth
+        places = np.argwhere(wrong & _near(coarse))
+        take = random.permutation(len(places))[:40]
+        scene.hard = [(int(a), int(b), int(c)) for a, b, c in places[take]]
+        found += len(places)
+    say(f"searched {min(count, len(unique))} scenes: {found} voxels wrongly taken for nodules")
+
+
+def _near(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Lung voxels were thinned out; whatever lies between them counts."""
+    from scipy import ndimage
+
+    return np.asarray(ndimage.maximum_filter(inside, size=7), dtype=bool)
+
+
+def _resume(path: Path, network: nn.Module, averaged: dict[str, Tensor]) -> tuple[int, float]:
+    if not path.exists():
+        return 0, 0.0
+    tensors = load_file(path)
+    network.load_state_dict({name[4:]: value for name, value in tensors.items() if name.startswith("net.")})
+    averaged.update({name[4:]: value for name, value in tensors.items() if name.startswith("avg.")})
+    with safe_open(path, "pt") as file:
+        notes = file.metadata() or {}
+    return int(notes["step"]), float(notes["spent_s"])
+
+
+def _checkpoint(out: Path, network: nn.Module, averaged: dict[str, Tensor], step: int, spent_s: float) -> None:
+    both = {f"net.{name}": value.detach().contiguous() for name, value in network.state_dict().items()}
+    both |= {f"avg.{name}": value.contiguous() for name, value in averaged.items()}
+    partial = out / f"{CHECKPOINT}.partial"
+    save_file(both, partial, {"step": str(step), "spent_s": f"{spent_s:.1f}"})
+    partial.replace(out / CHECKPOINT)
+    half = {name: value.half() if value.is_floating_point() else value for name, value in averaged.items()}
+    save_file({name: value.contiguous() for name, value in half.items()}, out / WEIGHTS)
