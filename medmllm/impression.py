@@ -11,7 +11,7 @@ from expert_models.finding import Change, Code, Comparison, Finding, Presence
 from medmllm import wording
 from medmllm.lexicon import GENERAL, patterns_for, term_of
 from medmllm.report import Grounding, Section, Sentence
-from medmllm.statements import by_size, change_sentence, named, size, unique
+from medmllm.statements import by_size, change_sentence, named, organs_first, size, unique
 from rag.evidence import Citation, Evidence
 
 URGENCY = (  # most pressing first; a concept that is not listed comes last
@@ -175,7 +175,7 @@ def _absent(absent: Sequence[Finding], is_something: bool) -> Iterator[Sentence]
 
 def _unread(unread: Sequence[Finding]) -> Iterator[Sentence]:
     if unread:
-        names = unique(named(each) for each in unread)
+        names = unique(named(each) for each in organs_first(unread))
         verb = "was" if len(names) == 1 else "were"
         text = f"{wording.upper_first(wording.listed(names))} {verb} not assessed; the reasons are under findings."
         yield _grounded(text, unread)
@@ -183,7 +183,11 @@ def _unread(unread: Sequence[Finding]) -> Iterator[Sentence]:
 
 def _no_conclusion(findings: Sequence[Finding]) -> Sentence:
     ids = tuple(each.id for each in findings)
-    text = "This draft reaches no conclusion: no abnormality was looked for with success."
     if not ids:
-        text = "This draft reaches no conclusion: no expert has examined this study."
+        why = "no expert has examined this study"
+    elif any(each.concept not in codes.ANATOMY for each in findings):
+        why = "nothing that was looked for could be assessed"
+    else:
+        why = "the experts have outlined organs and looked for nothing else"
+    text = f"This draft reaches no conclusion: {why}."
     return Sentence(text, Section.IMPRESSION, Grounding(finding_ids=ids, attributes=("Modality",)))

@@ -92,9 +92,11 @@ TERM_OF: Mapping[Code, str] = {
 
 COMPILED = {term: re.compile(pattern, re.IGNORECASE) for term, pattern in PATHOLOGIES.items()}
 
+VERB = r"(?:is|are|was|were|has|have|shows?|measures?|lies?|appears?|remains?)"
 CLAUSE_END = re.compile(
     r"[.;:](?=\s|$)|\s[–—]\s|,?\s(?:but|however|although|though|while|whereas|except(?: for)?|apart from|otherwise)\b"
-    r"|,\s(?:the|there|this|it|which|a|an|with|and (?:the|there|a|an|it|this))\b|\sand (?:the|there (?:is|are)|a|an)\b",
+    rf"|(?:,|\sand|,\sand)\sthe\s(?=(?:(?!and\b|or\b)[\w-]+\s){{1,4}}{VERB}\b)"
+    r"|,\s(?:there|this|it|which|a|an|with)\b|\sand (?:there|a|an|it|this)\b",
     re.IGNORECASE,
 )
 PHRASE_END = re.compile(r",|\b(?:and|or|with|versus)\b|[.;:](?=\s|$)", re.IGNORECASE)

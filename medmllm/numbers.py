@@ -23,8 +23,11 @@ QUANTITY = re.compile(
     rf"[\s-]?(?:(?P<unit>{UNIT})\b|(?P<percent>%|percent\b|per cent\b))",
     re.IGNORECASE,
 )
-RATIO = re.compile(rf"\bratio\b[^\d.;:]{{0,24}}?(?P<first>{DIGITS})(?!\s*(?:{UNIT})\b)", re.IGNORECASE)
-EARLIER_RATIO = re.compile(r"\bratio\b[^.;]{0,24}?\d[.,]\d+[^.;\d]{0,24}(?P<first>0[.,]\d+)", re.IGNORECASE)
+RATIO = re.compile(
+    rf"(?<![\d.,×])(?P<first>[01][.,]\d+)(?!\d)(?![\s-]*(?:(?:{UNIT})\b|%|percent"
+    rf"|per cent|×|x\b))",
+    re.IGNORECASE,
+)
 AXIS = re.compile(r"(?P<axis>long|short)[- ]axis(?: diameter)?(?: of| is|:| measures| measuring)?\s*$", re.IGNORECASE)
 BOUND = re.compile(
     r"(?P<above>more than|greater than|larger than|over|above|at least|exceeding|>|≥)\s*$"
@@ -33,7 +36,7 @@ BOUND = re.compile(
 )
 SLICE = re.compile(r"\bslices?\s+(?P<first>\d+)", re.IGNORECASE)
 AGO = re.compile(
-    r"\b(?P<interval>(?:\d+|an?|one|two|three|four|five|six|seven|eight|nine|ten|twelve) (?:hour|day"
+    r"\b(?P<interval>(?:\d+|an?|one|two|three|four|five|six|seven|eight|nine|ten|twelve) (?:minute|hour|day"
     r"|week|month|year)s?)"
     r" (?:earlier|ago|before|prior|previously)\b",
     re.IGNORECASE,
@@ -161,15 +164,15 @@ def _plain(text: str) -> str:
 
 
 def _ratios(text: str, findings: Sequence[Finding], evidence: Sequence[Evidence]) -> Iterator[str | None]:
+    """Numbers from 0 to 2 without a unit, in a sentence that speaks of a ratio."""
+    if not re.search(r"\bratio\b", text, re.IGNORECASE):
+        return
     known = _values(findings, codes.RATIO)
-    for match in (*RATIO.finditer(text), *EARLIER_RATIO.finditer(text)):
-        digits = match["first"]
-        in_evidence = any(re.search(rf"(?<![\d.]){re.escape(digits)}(?![\d])", each.text) for each in evidence)
-        if in_evidence and not any(printed(digits).fits(each) for each in known):
+    for match in RATIO.finditer(text):
+        digits, bound = match["first"], BOUND.search(text[: match.start()])
+        if any(re.search(rf"(?<![\d.]){re.escape(digits)}(?!\d)", each.text) for each in evidence):
             continue
-        number = printed(digits)
-        bound = BOUND.search(text[: match.start("first")])
-        if not _matches(number, known, bound):
+        if not _matches(printed(digits), known, bound):
             yield f"says a ratio of {digits}; what it cites measured {_shown(known)}"
 
 

@@ -47,13 +47,26 @@ RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "[name]",
         ),
         (rf"\b(?:name)\s*[:=]\s*{NAME}(?:,?\s+{NAME})?", "[name]"),
-        (r"\b(?-i:[A-ZÀ-ÖØ-Þ][a-zà-öø-ÿ'’\-]+, [A-ZÀ-ÖØ-Þ][a-zà-öø-ÿ'’\-]+)\b", "[name]"),
-        (
-            r"(?<=[^.!?:\s] )(?-i:[A-ZÀ-ÖØ-Þ][a-zà-öø-ÿ'’\-]+(?: [A-ZÀ-ÖØ-Þ]\.)? [A-ZÀ-ÖØ-Þ][a-zà-öø-ÿ'’\-]+)\b",
-            "[name]",
-        ),
     )
 )
+PAIR = re.compile(
+    r"\b[A-ZÀ-ÖØ-Þ][a-zà-öø-ÿ'’\-]+(?:, ?| (?:[A-ZÀ-ÖØ-Þ]\. )?)"
+    r"(?:[A-ZÀ-ÖØ-Þ][a-zà-öø-ÿ'’\-]+)(?: [A-ZÀ-ÖØ-Þ][a-zà-öø-ÿ'’\-]+)?\b"
+)
+MEDICAL = frozenset((
+    "abdomen", "abdominal", "acute", "airway", "ankle", "aortic", "assess", "asthma", "back", "bilateral",
+    "bleeding", "bone", "breath", "breathing", "bronchial", "cancer", "cardiac", "catheter", "cell", "check",
+    "chest", "chronic", "clinical", "control", "copd", "cough", "covid", "ct", "dehydration", "disease",
+    "distress", "dyspnea", "dyspnoea", "edema", "effusion", "embolism", "emphysema", "evaluate", "evaluation",
+    "exclude", "exposure", "failure", "fall", "fever", "fibrosis", "follow", "followup", "fracture", "heart",
+    "history", "hodgkin", "hypoxia", "increasing", "infection", "injury", "known", "left", "line", "lobe",
+    "loss", "low", "lower", "lung", "lymph", "malignancy", "mass", "metastatic", "mild", "new", "nodule",
+    "nodules", "oedema", "of", "on", "out", "pain", "placement", "pleural", "pneumonia", "pneumothorax",
+    "possible", "post", "postoperative", "preoperative", "productive", "pulmonary", "query", "question",
+    "recent", "recurrent", "renal", "respiratory", "rib", "right", "routine", "rule", "screening", "severe",
+    "shortness", "shoulder", "side", "smoker", "sob", "sputum", "status", "suspected", "sweats", "thoracic",
+    "trauma", "tube", "tuberculosis", "upper", "weight", "wheeze", "with", "worsening", "x", "xray",
+))  # fmt: skip
 
 
 def scrub(text: str, known: Sequence[str] = (), most: int = 400) -> str:
@@ -68,4 +81,11 @@ def scrub(text: str, known: Sequence[str] = (), most: int = 400) -> str:
             text = re.sub(re.escape(identifier.strip()), "[number]", text, flags=re.IGNORECASE)
     for pattern, word in RULES:
         text = pattern.sub(word, text)
+    text = PAIR.sub(_name_or_medicine, text)
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def _name_or_medicine(match: re.Match[str]) -> str:
+    """Two or three capitalised words in a row are a name, unless one of them is an everyday word of a request."""
+    words = re.findall(r"[^\W\d_]+", match.group().casefold())
+    return match.group() if MEDICAL & set(words) else "[name]"

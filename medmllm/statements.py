@@ -36,7 +36,7 @@ def not_assessed(findings: Sequence[Finding]) -> Iterator[Sentence]:
         if finding.presence is Presence.NOT_ASSESSED:
             groups.setdefault((wording.expert(finding.expert), wording.clause(finding.reason)), []).append(finding)
     for (expert, reason), group in groups.items():
-        names = unique(named(each) for each in group)
+        names = unique(named(each) for each in organs_first(group))
         verb = "was" if len(names) == 1 else "were"
         text = f"{wording.upper_first(wording.listed(names))} {verb} not assessed by {expert}: {reason}."
         yield _sentence(text, group)
@@ -73,6 +73,11 @@ def change_sentence(
 def named(finding: Finding) -> str:
     """The finding as the subject of a sentence; organs take an article."""
     return f"the {wording.sided(finding)}" if finding.concept in codes.ANATOMY else wording.thing(finding)
+
+
+def organs_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Organs before pathologies: "the heart" late in a list would read as the start of a new clause."""
+    return sorted(findings, key=lambda each: each.concept not in codes.ANATOMY)
 
 
 def unique(words: Iterable[str]) -> list[str]:
@@ -194,7 +199,7 @@ def _details(finding: Finding, study: Study) -> str:
     if rest:
         details.append(wording.measured(rest))
     if any(each.unit == codes.PIXEL for each in finding.measurements):
-        details.append("in pixels, because the image states no spacing")
+        return f" ({', '.join(details)}; the image states no spacing)"
     return f" ({', '.join(details)})" if details else ""
 
 

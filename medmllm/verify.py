@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from dicom_io.study import Study
 from expert_models import codes
 from expert_models.finding import Change, Comparison, Finding, Presence, Side
-from medmllm import lexicon
+from medmllm import lexicon, wording
 from medmllm.lexicon import Mention, Polarity
 from medmllm.numbers import wrong_numbers
 from medmllm.report import Check, CheckKind, Report, Section, Sentence, Verdict
@@ -86,7 +86,7 @@ def look_up(sentence: Sentence, report: Report) -> Cited:
 
 
 def without_quotations(text: str, cited: Cited) -> str:
-    """The text less what stands in quotation marks and verbatim in cited evidence, less cited reasons and titles."""
+    """The text less verbatim quotations of cited evidence, less cited reasons, titles and experts' names."""
     text = " ".join(text.split())
     sources = [" ".join(each.text.split()).casefold() for each in cited.evidence]
 
@@ -96,6 +96,7 @@ def without_quotations(text: str, cited: Cited) -> str:
 
     text = re.sub(r"[“\"]([^”\"]+)[”\"]", keep, text)
     said = [each.reason for each in cited.findings] + [each.citation.title for each in cited.evidence]
+    said += [wording.expert(each.expert) for each in cited.findings]
     for reason in sorted({" ".join(each.split()).rstrip(". ") for each in said if each.strip()}, key=len, reverse=True):
         text = re.sub(re.escape(reason), "", text, flags=re.IGNORECASE)
     return text

@@ -91,7 +91,13 @@ def place(finding: Finding) -> str:
     if lobe:
         if side is Side.BILATERAL:
             return f"in both {lobe}s"
-        return f"in the {side.value} {lobe}" if side else f"in the {lobe}" if lobe == "middle lobe" else f"in an {lobe}"
+        return (
+            f"in the {side.value} {lobe}"
+            if side
+            else f"in the {lobe}"
+            if lobe == "middle lobe"
+            else f"in {'an' if lobe == 'upper lobe' else 'a'} {lobe}"
+        )
     if finding.site is None or finding.site in (codes.LUNG, codes.PLEURA, codes.CHEST):
         if finding.concept not in IN_THE_LUNG or side is None:
             return ""
@@ -111,12 +117,12 @@ def thing(finding: Finding) -> str:
 def number(value: float, unit: Code) -> str:
     """A value with its unit, to the precision it can carry.
 
-    Ratio: 2 decimals. mm: 1 decimal below 10, none above. mL: tens from 100, units from 10, else 1 decimal.
+    Ratio: 2 decimals. mm: 1 decimal below 10, none above. mL: tens from 1,000, units from 10, else 1 decimal.
     """
     if unit == codes.RATIO:
         return f"{value:.2f}"
     if unit == codes.MILLILITER:
-        text = f"{round(value, -1):,.0f}" if abs(value) >= 100 else f"{value:.{0 if abs(value) >= 10 else 1}f}"
+        text = f"{round(value, -1):,.0f}" if abs(value) >= 1000 else f"{value:.{0 if abs(value) >= 10 else 1}f}"
     elif unit == codes.MILLIMETER:
         text = f"{value:.{0 if abs(value) >= 10 else 1}f}"
     elif unit in (codes.HOUNSFIELD_UNIT, codes.PIXEL):
@@ -164,8 +170,8 @@ def interval(earlier: datetime | None, later: datetime | None) -> str | None:
         return None
     days = (later - earlier).total_seconds() / 86400
     if days < 1:
-        hours = round(days * 24)
-        return plural(hours, "hour") if hours else "less than an hour"
+        minutes = max(1, round(days * 24 * 60))
+        return plural(round(minutes / 60), "hour") if minutes >= 60 else plural(minutes, "minute")
     if days < 14:
         return plural(round(days), "day")
     if days < 60:

@@ -1,0 +1,223 @@
+"""The verifier against sentences labelled by hand: which kind of check must fail, or none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+
+from expert_models import codes
+from expert_models.finding import Change, Comparison, Measurement, Presence, Side
+from medmllm.report import Check, CheckKind, Grounding, Report, Section, Sentence, Verdict
+from medmllm.verify import verify
+
+OK = None
+SIDE, NEGATION, NUMBER = CheckKind.LATERALITY, CheckKind.NEGATION, CheckKind.NUMBER
+CHANGE, UNSUPPORTED = CheckKind.CHANGE_WITHOUT_PRIOR, CheckKind.UNSUPPORTED
+
+# The report of the table. f1 cardiomegaly present, ratio 0.61. f2 right pleural effusion present.
+# f3 pneumothorax absent.
+# f4 nodule, right upper lobe, present, 14.2 x 10.8 mm, slices 11 to 14. f5 nodule, left, indeterminate 48 %, 6.2 mm.
+# f6 consolidation not assessed. f7 right lung 2,613 mL. f8 atelectasis absent. f9 left nodule present 9.1 mm.
+# c1 f1 larger, from 0.52, by 17 %. c2 f4 new. c3 a left effusion resolved. c4 f9 stable, from 9.0 mm.
+# e1 is on nodules and pneumonia.
+TABLE = [
+    # presence and negation
+    ("The heart is enlarged.", "f1", OK),
+    ("There is cardiomegaly.", "f1", OK),
+    ("The cardiac silhouette is not enlarged.", "f1", NEGATION),
+    ("No cardiomegaly.", "f1", NEGATION),
+    ("Heart size is normal.", "f1", NEGATION),
+    ("Possible cardiomegaly.", "f1", OK),
+    ("Cardiomegaly was not assessed.", "f1", NEGATION),
+    ("No pneumothorax.", "f3", OK),
+    ("There is no evidence of pneumothorax.", "f3", OK),
+    ("Pneumothorax is not seen.", "f3", OK),
+    ("Pneumothorax has been excluded.", "f3", OK),
+    ("There is a pneumothorax.", "f3", NEGATION),
+    ("A pneumothorax cannot be excluded.", "f3", NEGATION),
+    ("There is no pneumothorax or atelectasis.", "f3 f8", OK),
+    ("No pneumothorax, atelectasis or pleural effusion.", "f3 f8 f2", NEGATION),
+    ("No pneumothorax, but there is a right pleural effusion.", "f3 f2", OK),
+    ("No pneumothorax, the heart is enlarged.", "f3 f1", OK),
+    ("The heart is enlarged without pneumothorax.", "f1 f3", OK),
+    ("The heart is enlarged with pneumothorax.", "f1 f3", NEGATION),
+    ("Neither pneumothorax nor atelectasis is identified.", "f3 f8", OK),
+    ("A left lung nodule is indeterminate.", "f5", OK),
+    ("Possible nodule on the left.", "f5", OK),
+    ("There is a left lung nodule.", "f5", NEGATION),
+    ("There is no left lung nodule.", "f5", NEGATION),
+    ("Consolidation was not assessed.", "f6", OK),
+    ("Consolidation could not be evaluated.", "f6", OK),
+    ("No consolidation.", "f6", NEGATION),
+    ("There is consolidation.", "f6", NEGATION),
+    # sides and places
+    ("There is a right pleural effusion.", "f2", OK),
+    ("There is a right-sided pleural effusion.", "f2", OK),
+    ("There is a left pleural effusion.", "f2", SIDE),
+    ("There are bilateral pleural effusions.", "f2", SIDE),
+    ("Both lungs show pleural effusion.", "f2", SIDE),
+    ("Right pleural effusion and a left lung nodule.", "f2 f9", OK),
+    ("Left pleural effusion and a right lung nodule.", "f2 f9", SIDE),
+    ("No left pneumothorax.", "f3", OK),
+    ("A nodule lies in the right upper lobe.", "f4", OK),
+    ("A nodule lies in the left upper lobe.", "f4", SIDE),
+    ("A nodule lies in the right lower lobe.", "f4", UNSUPPORTED),
+    ("The left heart is enlarged.", "f1", SIDE),
+    # numbers
+    ("The cardiothoracic ratio is 0.61.", "f1", OK),
+    ("The cardiothoracic ratio is 0.6.", "f1", OK),
+    ("The cardiothoracic ratio is 0.65.", "f1", NUMBER),
+    ("The cardiothoracic ratio is 0,61.", "f1", OK),
+    ("A 14 × 11 mm nodule lies in the right upper lobe.", "f4", OK),
+    ("A nodule of 14.2 x 10.8 mm lies in the right upper lobe.", "f4", OK),
+    ("A 1.4 cm nodule lies in the right upper lobe.", "f4", OK),
+    ("A 14-mm nodule lies in the right upper lobe.", "f4", OK),
+    ("A 41 mm nodule lies in the right upper lobe.", "f4", NUMBER),
+    ("A 14 cm nodule lies in the right upper lobe.", "f4", NUMBER),
+    ("The nodule has a short axis of 11 mm.", "f4", OK),
+    ("The nodule has a short axis of 14 mm.", "f4", NUMBER),
+    ("The nodule is less than 6 mm.", "f4", NUMBER),
+    ("The nodule is more than 8 mm long.", "f4", OK),
+    ("The nodule is on slice 12.", "f4", OK),
+    ("The nodule is on slice 40.", "f4", NUMBER),
+    ("The right lung has a volume of 2,610 mL.", "f7", OK),
+    ("The right lung has a volume of 2.6 L.", "f7", OK),
+    ("The right lung has a volume of 2,160 mL.", "f7", NUMBER),
+    ("The nodule is indeterminate (calibrated probability 48%).", "f5", OK),
+    ("The nodule is indeterminate (calibrated probability 84%).", "f5", NUMBER),
+    ("There are two nodules.", "f4 f9", OK),
+    ("There are three nodules.", "f4 f9", NUMBER),
+    # change
+    ("The heart is larger than in the prior study.", "f1 c1", OK),
+    ("The heart is larger than in the study 3 months earlier.", "f1 c1", OK),
+    ("The heart is larger than in the study 3 weeks earlier.", "f1 c1", NUMBER),
+    ("The cardiothoracic ratio has increased by 17%, previously 0.52.", "f1 c1", OK),
+    ("The cardiothoracic ratio has increased by 71%.", "f1 c1", NUMBER),
+    ("The heart is unchanged.", "f1 c1", CHANGE),
+    ("The heart is smaller than before.", "f1 c1", CHANGE),
+    ("The heart is larger.", "f1", CHANGE),
+    ("The right pleural effusion is stable.", "f2", CHANGE),
+    ("A new right pleural effusion.", "f2", CHANGE),
+    ("The nodule in the right upper lobe is new.", "f4 c2", OK),
+    ("The nodule in the right upper lobe has grown.", "f4 c2", CHANGE),
+    ("The left pleural effusion has resolved.", "c3", OK),
+    ("The left pleural effusion is no longer seen.", "c3", OK),
+    ("The left pleural effusion persists.", "c3", CHANGE),
+    ("The right pleural effusion has resolved.", "f2", CHANGE),
+    ("No significant change in the left nodule.", "f9 c4", OK),
+    ("The left nodule is unchanged at 9.1 mm, previously 9.0 mm.", "f9 c4", OK),
+    ("The left nodule shows no increase.", "f9 c4", OK),
+    # support
+    ("There is a rib fracture.", "f1", UNSUPPORTED),
+    ("There is pneumonia.", "f1", UNSUPPORTED),
+    ("There is pneumonia.", "e1", UNSUPPORTED),
+    ("The nodule may be malignant.", "f4", UNSUPPORTED),
+    ("There is a pneumothorax.", "f1", UNSUPPORTED),
+    ("The heart is enlarged.", "", UNSUPPORTED),
+    ("The lungs are clear.", "f3", UNSUPPORTED),
+    ("The mediastinum is unremarkable.", "f1", UNSUPPORTED),
+    ("No acute cardiopulmonary abnormality.", "f3", UNSUPPORTED),
+    ("No abnormality among those assessed.", "f3", UNSUPPORTED),  # f1 is present
+    ("Heart size is normal.", "f3", UNSUPPORTED),
+    ("Guidelines recommend CT follow-up of a nodule of this size.", "f4 e1", OK),
+    ("According to the literature pneumonia can hide a nodule.", "f4 e1", OK),
+    ("According to the literature tuberculosis can hide a nodule.", "f4 e1", UNSUPPORTED),
+    ("The literature says: “a solid nodule above 8 mm needs follow-up at 3 months”.", "f9 e1", OK),
+    ("The literature says: “a solid nodule above 9 mm needs surgery”, pneumothorax.", "f9 e1", UNSUPPORTED),
+    ("This draft does not assess edema or fractures.", "f1", OK),
+    ("This draft does not assess pneumothorax.", "f1", UNSUPPORTED),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def table_report(make):
+    study = make.film(priors=(make.film("1.2.9", when=datetime(2024, 1, 1)),))
+    region = make.region(make.ct(), (10, 5, 6), (14, 20, 22))
+    volume = (Measurement(codes.VOLUME, 2613.2, codes.MILLILITER),)
+    not_assessed = Presence.NOT_ASSESSED
+    findings = (
+        make.finding("f1", codes.CARDIOMEGALY, measurements=(make.ratio(0.609),)),
+        make.finding("f2", codes.PLEURAL_EFFUSION, side=Side.RIGHT),
+        make.finding("f3", codes.PNEUMOTHORAX, Presence.ABSENT),
+        make.finding(
+            "f4", codes.LUNG_NODULE, side=Side.RIGHT, site=codes.UPPER_LOBE, measurements=make.axes(14.2, 10.8),
+            regions=(region,),
+        ),
+        make.finding("f5", codes.LUNG_NODULE, Presence.INDETERMINATE, 0.48, side=Side.LEFT,
+                     measurements=make.axes(6.2, 5)),
+        make.finding("f6", codes.CONSOLIDATION, not_assessed, reason="The right lung is cut off."),
+        make.finding("f7", codes.LUNG, side=Side.RIGHT, measurements=volume),
+        make.finding("f8", codes.ATELECTASIS, Presence.ABSENT),
+        make.finding("f9", codes.LUNG_NODULE, side=Side.LEFT, measurements=make.axes(9.1, 7)),
+    )  # fmt: skip
+    comparisons = (
+        Comparison("c1", Change.LARGER, "1.2.9", "t1", "f1",
+                   make.finding("f1", codes.CARDIOMEGALY, measurements=(make.ratio(0.52),)), 0.171),
+        Comparison("c2", Change.NEW, "1.2.9", "t2", "f4"),
+        Comparison("c3", Change.RESOLVED, "1.2.9", "t3", None,
+                   make.finding("f2", codes.PLEURAL_EFFUSION, side=Side.LEFT)),
+        Comparison("c4", Change.STABLE, "1.2.9", "t4", "f9",
+                   make.finding("f3", codes.LUNG_NODULE, side=Side.LEFT, measurements=make.axes(9.0, 7)), 0.011),
+    )  # fmt: skip
+    text = "A solid nodule above 8 mm needs follow-up at 3 months. Pneumonia can hide a nodule."
+    evidence = (make.evidence("e1", ("f4",), text),)
+    return study, Report(study.uid, (), findings, comparisons, evidence, "mllm:test")
+
+
+def checked(table_report, text: str, ids: str, section: Section = Section.FINDINGS) -> Sentence:
+    study, report = table_report
+    of = {kind: tuple(each for each in ids.split() if each.startswith(kind)) for kind in "fce"}
+    grounding = Grounding(of["f"], of["c"], of["e"])
+    (sentence,) = verify(replace(report, sentences=(Sentence(text, section, grounding),)), study).sentences
+    return sentence
+
+
+@pytest.mark.parametrize(("text", "ids", "expected"), TABLE, ids=[f"{text} [{ids}]" for text, ids, _ in TABLE])
+def test_sentence_by_sentence(table_report, text, ids, expected) -> None:
+    sentence = checked(table_report, text, ids)
+    failed = {check.kind: check.reason for check in sentence.checks if check.verdict is Verdict.FAILED}
+    if expected is OK:
+        assert failed == {}
+    else:
+        assert expected in failed
+        assert failed[expected]
+
+
+def test_the_table_holds_both_verdicts_for_every_kind() -> None:
+    assert len(TABLE) >= 60
+    assert {kind for _, _, kind in TABLE} == {OK, SIDE, NEGATION, NUMBER, CHANGE, UNSUPPORTED}
+
+
+def test_every_sentence_gets_one_verdict_of_each_kind_and_keeps_the_others(table_report) -> None:
+    study, report = table_report
+    control = Check(CheckKind.IMAGE_CONTROL, Verdict.PASSED)
+    old = Check(CheckKind.NUMBER, Verdict.FAILED, "from an earlier run")
+    sentence = Sentence("No pneumothorax.", Section.FINDINGS, Grounding(("f3",)), (old, control))
+    (again,) = verify(replace(report, sentences=(sentence,)), study).sentences
+    assert [check.kind for check in again.checks] == [
+        SIDE,
+        NEGATION,
+        NUMBER,
+        CHANGE,
+        UNSUPPORTED,
+        CheckKind.IMAGE_CONTROL,
+    ]
+    assert again.is_grounded
+
+
+def test_a_cited_reason_is_not_read_as_a_statement(table_report) -> None:
+    text = "Consolidation was not assessed by the expert chest-anatomy 1.0: the right lung is cut off."
+    assert checked(table_report, text, "f6").is_grounded
+
+
+def test_restated_facts_of_the_study_are_not_findings(table_report) -> None:
+    study, report = table_report
+    text = "As requested: new left pneumothorax of 20 mm?"
+    sentence = Sentence(text, Section.INDICATION, Grounding(attributes=("ReasonForTheRequestedProcedure",)))
+    (restated,) = verify(replace(report, sentences=(sentence,)), study).sentences
+    assert restated.is_grounded
+    moved = replace(sentence, section=Section.IMPRESSION)
+    (smuggled,) = verify(replace(report, sentences=(moved,)), study).sentences
+    assert not smuggled.is_grounded
