@@ -61,7 +61,7 @@ class Shape:
 
     @property
     def place(self) -> Point:
-        """Where a label fits: above its highest point; for a line, below its middle, or its lower end if it is steep."""
+        """Where a label fits: above its highest point; below a line's middle, or below the lower end of a steep one."""
         if self.kind != "line":
             return min((point for path in self.paths for point in path), key=lambda point: point[1])
         (x0, y0), (x1, y1) = self.paths[0]

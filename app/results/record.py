@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 REPORT_JSON: TypeAdapter[Report] = TypeAdapter(Report)
+
+
+def report_schema() -> str:
+    """The JSON Schema of report.json, as it is kept in docs/report.schema.json."""
+    schema = REPORT_JSON.json_schema(mode="serialization")
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

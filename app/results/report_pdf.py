@@ -16,7 +16,16 @@ from reportlab.lib.utils import ImageReader
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
-from reportlab.platypus import Flowable, KeepTogether, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
+from reportlab.platypus import (
+    CondPageBreak,
+    Flowable,
+    KeepTogether,
+    Paragraph,
+    SimpleDocTemplate,
+    Spacer,
+    Table,
+    TableStyle,
+)
 
 from app.results import words
 from app.results.pictures import Picture, Shape, pictures_of
@@ -48,19 +57,19 @@ def pdf_document(record: Record) -> bytes:
         story.append(typeface.quiet(f"{len(pictures) - MOST_PICTURES} more pictures are in report.html."))
     for section in Section:
         if sentences := report.section(section):
-            story.append(typeface.heading(words.SECTIONS[section]))
+            story += headed(typeface.heading(words.SECTIONS[section]))
             story += [typeface.sentence(each) for each in sentences]
     if report.findings:
-        story += [typeface.heading("Findings of the experts"), findings_table(record, typeface)]
+        story += [*headed(typeface.heading("Findings of the experts")), findings_table(record, typeface)]
     if report.comparisons:
-        story += [typeface.heading("Since the prior"), comparisons_table(record, typeface)]
+        story += [*headed(typeface.heading("Since the prior")), comparisons_table(record, typeface)]
     if report.evidence:
-        story.append(typeface.heading("Literature"))
+        story += headed(typeface.heading("Literature"))
         for each in report.evidence:
             passage = [typeface.plain(f"[{each.id}] {words.cited(each.citation)}"), typeface.quiet(each.text)]
             story.append(KeepTogether(passage))
     if left_out := left_out_of(record):
-        story.append(typeface.heading("Left out"))
+        story += headed(typeface.heading("Left out"))
         story += [typeface.quiet(f"{each.name}: {each.reason}") for each in left_out]
     story.append(Spacer(0, 3 * mm))
     story.append(typeface.quiet(f"Written by {words.writer_of(report)}."))
@@ -87,6 +96,11 @@ def pdf_document(record: Record) -> bytes:
     return buffer.getvalue()
 
 
+def headed(heading: Paragraph) -> list[Flowable]:
+    """A heading that does not stand alone at the foot of a page; a long table after it may still be split."""
+    return [CondPageBreak(25 * mm), heading]
+
+
 def furniture(canvas: Canvas, page: int, typeface: Typeface, *, is_draft: bool) -> None:
     """The banner and the foot of every page."""
     canvas.saveState()
@@ -105,8 +119,8 @@ def furniture(canvas: Canvas, page: int, typeface: Typeface, *, is_draft: bool) 
 
 def header(record: Record, typeface: Typeface) -> Flowable:
     """Who and what the report is about."""
-    told = "   ".join(
-        f'<font color="#5a6573">{typeface.safe(name)}</font> <b>{typeface.safe(value)}</b>'
+    told = " &nbsp; ".join(
+        f'<font color="#5a6573">{typeface.safe(name)}</font>&nbsp;<b>{typeface.safe(value).replace(" ", "&nbsp;")}</b>'
         for name, value in patient_of(record)
     )
     return Paragraph(told or "No patient is named in the images.", typeface.style(9.5, leading=14))
@@ -196,9 +210,12 @@ class PictureFlowable(Flowable):  # type: ignore[misc]  # reportlab is untyped
             for (x0, y0), (x1, y1) in shape.strokes:
                 canvas.line(x0 * zoom, tall - y0 * zoom, x1 * zoom, tall - y1 * zoom)
             x, y = shape.place
+            wide = pdfmetrics.stringWidth(shape.short_label, self.typeface.bold, 7) + 4
+            canvas.setFillColor(HexColor("#000000"))
+            canvas.rect(x * zoom - wide / 2, tall - y * zoom - 11, wide, 9, stroke=0, fill=1)
             canvas.setFillColor(HexColor(shape.tone))
             canvas.setFont(self.typeface.bold, 7)
-            canvas.drawCentredString(x * zoom, tall - y * zoom - 8, shape.short_label)
+            canvas.drawCentredString(x * zoom, tall - y * zoom - 9, shape.short_label)
             return
         path = canvas.beginPath()
         for corners in shape.paths:
@@ -242,8 +259,8 @@ class Typeface:
         return Paragraph(self.safe(text), self.style(8, color=QUIET, spaceAfter=2))
 
     def heading(self, text: str) -> Paragraph:
-        """A section's heading, kept with what follows."""
-        style = self.style(8.5, color=QUIET, spaceBefore=8, spaceAfter=3, keepWithNext=1)
+        """A section's heading."""
+        style = self.style(8.5, color=QUIET, spaceBefore=8, spaceAfter=3)
         return Paragraph(f"<b>{self.safe(text.upper())}</b>", style)
 
     def boxed(self, text: str) -> Table:
