@@ -91,6 +91,7 @@ BY_CODE = {concept.code: concept for concept in CONCEPTS}
 # Topics that say for which images a document holds. One without any of them holds for every image.
 MODALITY_TOPICS = {Modality.CT: "ct", Modality.DX: "radiograph", Modality.CR: "radiograph"}
 ANY_MODALITY = "any modality"
+SOFTWARE_TOPICS = frozenset({"ai", "dataset"})  # papers on programs and data sets are no guidance on a patient
 MODALITY_NAMES = {"ct": "chest CT", "radiograph": "chest radiograph"}
 
 

@@ -22,8 +22,8 @@ class Cut:
     """
 
     lexical_share: float = 0.4
-    floor: float = 0.425
-    ratio: float = 1.4
+    floor: float = 0.4
+    ratio: float = 1.3
 
     def relevance(self, similarity: float, coverage: float) -> float:
         """Of cosine similarity in [-1, 1] and coverage in [0, 1], in [0, 1]."""

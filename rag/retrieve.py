@@ -14,7 +14,7 @@ import numpy as np
 
 from dicom_io.study import Study
 from expert_models.finding import Finding
-from rag.concepts import ANY_MODALITY, MODALITY_TOPICS
+from rag.concepts import ANY_MODALITY, MODALITY_TOPICS, SOFTWARE_TOPICS
 from rag.documents import starter_library
 from rag.errors import DocumentInvalid, EmbedderMismatch
 from rag.evidence import Citation, Document, Evidence, Passage, Query
@@ -166,11 +166,15 @@ class HybridLibrary:
 
     def _in_domain(self, query: Query, shelf: Shelf) -> list[Hit]:
         """At most `most` hits of different documents: on the query's topics, or where there are none, on any."""
-        hits = self.hits(query, shelf) or self.hits(replace(query, topics=()), shelf)
+        hits = self._clinical(query, shelf) or self._clinical(replace(query, topics=()), shelf)
         best: dict[str, Hit] = {}
         for hit in hits:
             best.setdefault(hit.passage.document_id, hit)
         return list(best.values())[: self.most]
+
+    def _clinical(self, query: Query, shelf: Shelf) -> list[Hit]:
+        """The hits that are not about software."""
+        return [hit for hit in self.hits(query, shelf) if not SOFTWARE_TOPICS & set(hit.passage.topics)]
 
     # -- the store
 
