@@ -23,7 +23,7 @@ def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def start_logs(level: Literal["debug", "info", "warning", "error"], style: Literal["console", "json"]) -> None:
-    """Set up structlog, and let the libraries' own loggers speak from WARNING upward only through it."""
+    """Set up structlog, and let loggers of the standard library speak through it, from WARNING upward."""
     renderer = (
         structlog.processors.JSONRenderer()
         if style == "json"
@@ -43,5 +43,6 @@ def start_logs(level: Literal["debug", "info", "warning", "error"], style: Liter
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared))
-    logging.basicConfig(handlers=[handler], level=max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
+    logging.basicConfig(handlers=[handler])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from importlib.metadata import PackageNotFoundError, version
 
 from highdicom.sr import CodedConcept
-from pydicom.uid import UID
+from pydicom.uid import RE_VALID_UID
 
 from app.results.record import REPORT_JSON, Record
 from app.results.words import PRODUCT, title_of
@@ -82,7 +83,7 @@ def tracking_uid_of(record: Record, finding: Finding) -> str:
 
 def tracked(comparison: Comparison) -> str:
     """The comparison's Tracking UID; one made from it where it is not a valid UID."""
-    if UID(comparison.tracking_uid).is_valid:
+    if re.fullmatch(RE_VALID_UID, comparison.tracking_uid) and len(comparison.tracking_uid) <= 64:
         return comparison.tracking_uid
     return stable_uid("tracking", comparison.tracking_uid)
 
