@@ -6,8 +6,11 @@ is used, and rows whose split is "train" never are), or `phantom:START-STOP`, a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,3 +69,37 @@ def bootstrapped(name: str, score: Callable[[npt.NDArray[np.int64]], float], pat
     value = score(np.arange(len(patients)))
     low, high = np.nanpercentile(draws, [2.5, 97.5])
     return Metric(name, value, min(float(low), value), max(float(high), value), len(patients))
+
+
+def evaluate_experts(source: str, *, limit: int | None = None, progress: Progress | None = None) -> Evaluation:
+    """Score every packaged expert on a source; see the head of this module for what a source is.
+
+    limit: at most so many cases of each pack. ValueError, in one sentence, for a source that is neither a folder with a
+    known pack nor a range of seeds.
+    """
+    # Heavy, and only this command needs them: the scorers pull in the experts' networks.
+    from expert_models.chest_radiograph import ChestRadiograph
+    from expert_models.evaluate_ct import evaluate_ct
+    from expert_models.evaluate_radiographs import evaluate_packs, evaluate_phantoms
+
+    expert = ChestRadiograph()
+    if source.startswith("phantom:"):
+        metrics = evaluate_phantoms(expert, phantom_seeds(source), limit, progress)
+    else:
+        folder = Path(source)
+        if not folder.is_dir():
+            raise ValueError(f"{source} is neither a folder nor a range phantom:START-STOP")
+        metrics = evaluate_packs(expert, folder, limit, progress)
+    metrics += evaluate_ct(source, limit=limit, progress=progress)
+    if not metrics:
+        raise ValueError(f"{source} holds no pack with a row that is not for training")
+    return Evaluation("experts", source, version("wetread"), tuple(metrics))
+
+
+def phantom_seeds(source: str) -> range:
+    """The seeds START (included) to STOP (left out) of `phantom:START-STOP`."""
+    found = re.fullmatch(r"phantom:(\d+)-(\d+)", source)
+    seeds = range(int(found[1]), int(found[2])) if found else range(0)
+    if not seeds:
+        raise ValueError(f"{source} is not a range of seeds: write phantom:START-STOP with START below STOP")
+    return seeds

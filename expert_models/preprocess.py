@@ -105,7 +105,8 @@ def even_tone(picture: npt.NDArray[np.float32]) -> Picture:
     The black border of a collimated or scanned film does not count: only values above the darkest are ranked.
     """
     sample = picture[:: max(1, picture.shape[0] // 256), :: max(1, picture.shape[1] // 256)]
-    inside = sample[sample > sample.min() + 0.02]
+    darkest, brightest = float(sample.min()), float(sample.max())
+    inside = sample[sample > darkest + 0.02 * (brightest - darkest)]
     if inside.size < sample.size // 10:
         inside = sample.ravel()
     low, high = np.percentile(inside, [1, 99])

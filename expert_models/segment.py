@@ -56,12 +56,15 @@ class Segmented:
 
 
 class Segmenter:
-    """A card's network, loaded at first use and kept; safe to call from several threads."""
+    """A card's network, loaded at first use and kept; safe to call from several threads.
 
-    def __init__(self, card: Card, device: str = "cpu") -> None:
+    network: to be used instead of the card's weights, in training.
+    """
+
+    def __init__(self, card: Card, device: str = "cpu", network: nn.Module | None = None) -> None:
         self.card = card
         self.device = device
-        self._network: nn.Module | None = None
+        self._network = network
         self._loading = Lock()
 
     def segment(self, picture: npt.NDArray[np.float32]) -> Segmented:

@@ -44,7 +44,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Framed pictures of one kind: uint8 (N, 1, H, W), masks uint8 (N, 3, H, W), known (N, 3) in {0, 1}."""
+    """Framed pictures of one kind: uint8 (N, 1, H, W), masks uint8 (N, 3, H, W), known: weight (N, 3) in [0, 1]."""
 
     pictures: Tensor
     masks: Tensor
@@ -54,7 +54,7 @@ class Group:
         return len(self.pictures)
 
 
-def as_group(framed: list[tuple[Float32, Float32]], known: list[tuple[bool, bool, bool]]) -> Group:
+def as_group(framed: list[tuple[Float32, Float32]], known: list[tuple[float, float, float]]) -> Group:
     """Framed pictures and masks in [0, 1] as one group, kept in 8 bits."""
     pictures = torch.from_numpy(np.stack([picture for picture, _ in framed]))
     masks = torch.from_numpy(np.stack([mask for _, mask in framed]))
@@ -125,7 +125,7 @@ def train(
 
 
 def segmentation_loss(logits: Tensor, masks: Tensor, known: Tensor) -> Tensor:
-    """Cross-entropy and soft Dice of overlapping masks, over the channels that are known. known: (B, C) in {0, 1}."""
+    """Cross-entropy and soft Dice of overlapping masks, over known channels. known: (B, C) weights in [0, 1]."""
     entropy = functional.binary_cross_entropy_with_logits(logits, masks, reduction="none").mean(dim=(2, 3))
     guess = torch.sigmoid(logits)
     overlap = (guess * masks).sum(dim=(2, 3))

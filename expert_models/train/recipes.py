@@ -1,0 +1,48 @@
+"""`wetread train experts`: the packaged weights, made again from the data that their cards name.
+
+Weights, cards and curves are written below the folder OUT, never over the installed ones: compare, then copy.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from expert_models.card import CARDS
+
+Progress = Callable[[str], None]
+
+CXR_ANATOMY = "cxr-anatomy"
+CT_NODULES = "ct-nodules"
+
+
+def train_experts(data: Path | None, out: Path, only: str | None, progress: Progress) -> list[Path]:
+    """Train the experts that have weights and return the weights written, each beside its card in `out`.
+
+    data: a folder laid out like the development data; None trains on phantoms alone. only: one card's name. A run that
+    was interrupted goes on from its last checkpoint in out. ValueError for a name that is not trained here.
+    """
+    recipes = {CXR_ANATOMY: _cxr_anatomy, CT_NODULES: _ct_nodules}
+    if only is not None and only not in recipes:
+        raise ValueError(f"there is no recipe for {only!r}; there is {' and '.join(recipes)}")
+    out.mkdir(parents=True, exist_ok=True)
+    return [recipe(data, out, progress) for name, recipe in recipes.items() if only in (None, name)]
+
+
+def _cxr_anatomy(data: Path | None, out: Path, progress: Progress) -> Path:
+    from expert_models.train.publish import draw_curve, publish
+    from expert_models.train.radiograph_stages import train_in_stages
+
+    network, curve = train_in_stages(data, out, progress)
+    card, weights = out / f"{CXR_ANATOMY}.toml", out / f"{CXR_ANATOMY}.safetensors"
+    shutil.copyfile(CARDS / card.name, card)
+    publish(card, weights, network.state_dict(), {}, [])
+    draw_curve(curve, "Chest radiograph network: cross-entropy + Dice, mean of 20 steps", out / "cxr-anatomy-curve.png")
+    return weights
+
+
+def _ct_nodules(data: Path | None, out: Path, progress: Progress) -> Path:
+    from expert_models.train.ct_nodules import train
+
+    return train(data, out, progress=progress)

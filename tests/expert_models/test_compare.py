@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from expert_models.codes import (
+    CARDIOMEGALY,
+    CARDIOTHORACIC_RATIO,
+    HEART,
+    LONG_AXIS,
+    LUNG,
+    LUNG_NODULE,
+    MILLILITER,
+    MILLIMETER,
+    RATIO,
+    VOLUME,
+)
+from expert_models.compare import comparable_prior, compare_findings, tracking_uid
+from expert_models.finding import Box, Change, Presence, Side
+
+PRESENT, ABSENT, UNSURE = Presence.PRESENT, Presence.ABSENT, Presence.INDETERMINATE
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ((ABSENT, 0.48), (PRESENT, 0.56), Change.NEW),
+        ((PRESENT, 0.56), (ABSENT, 0.46), Change.RESOLVED),
+        ((PRESENT, 0.56), (PRESENT, 0.62), Change.LARGER),
+        ((PRESENT, 0.62), (PRESENT, 0.56), Change.SMALLER),
+        ((PRESENT, 0.56), (PRESENT, 0.57), Change.STABLE),
+        ((ABSENT, 0.495), (PRESENT, 0.505), Change.STABLE),  # flipped, but within what the measurement varies by
+        ((UNSURE, 0.50), (PRESENT, 0.56), Change.LARGER),
+        ((PRESENT, 0.56), (UNSURE, 0.55), Change.STABLE),
+    ],
+)
+def test_heart_size_by_the_ratio(make: Any, before: Any, after: Any, expected: Change) -> None:
+    now, then = make.study(make.film()), make.study(make.film("1.9"), uid="2.0")
+    current = make.found(CARDIOMEGALY, after[0], series_uid="1.1", measured=(CARDIOTHORACIC_RATIO, after[1], RATIO))
+    prior = make.found(CARDIOMEGALY, before[0], series_uid="1.9", measured=(CARDIOTHORACIC_RATIO, before[1], RATIO))
+    (comparison,) = compare_findings(now, [current], then, [prior])
+    assert comparison.change is expected
+    assert comparison.growth == pytest.approx(after[1] / before[1] - 1)
+    assert (comparison.prior_finding is None) == (expected is Change.NEW)
+    assert (comparison.finding_id is None) == (expected is Change.RESOLVED)
+
+
+def test_a_heart_of_normal_size_twice_is_compared_as_the_heart(make: Any) -> None:
+    now, then = make.study(make.film()), make.study(make.film("1.9"), uid="2.0")
+
+    def heart(uid: str, ratio: float) -> list[Any]:
+        measured = (CARDIOTHORACIC_RATIO, ratio, RATIO)
+        return [
+            make.found(HEART, PRESENT, number=1, series_uid=uid, measured=measured),
+            make.found(CARDIOMEGALY, ABSENT, number=2, series_uid=uid, measured=measured),
+        ]
+
+    (comparison,) = compare_findings(now, heart("1.1", 0.47), then, heart("1.9", 0.40))
+    assert (comparison.change, comparison.finding_id) == (Change.LARGER, "f1")
+
+
+@pytest.mark.parametrize("other", [Presence.NOT_ASSESSED, None])
+def test_nothing_is_new_where_the_prior_was_not_assessed(make: Any, other: Presence | None) -> None:
+    now, then = make.study(make.film()), make.study(make.film("1.9"), uid="2.0")
+    before = [make.found(CARDIOMEGALY, other), make.found(LUNG_NODULE, other)] if other else []
+    current = [make.found(CARDIOMEGALY, series_uid="1.1"), make.found(LUNG_NODULE, series_uid="1.1")]
+    assert compare_findings(now, current, then, before) == []
+
+
+def test_hearts_of_different_views_are_not_compared(make: Any) -> None:
+    now, then = make.study(make.film(view="PA")), make.study(make.film("1.9", view="AP"), uid="2.0")
+    current = make.found(CARDIOMEGALY, PRESENT, series_uid="1.1", measured=(CARDIOTHORACIC_RATIO, 0.60, RATIO))
+    prior = make.found(CARDIOMEGALY, ABSENT, series_uid="1.9", measured=(CARDIOTHORACIC_RATIO, 0.50, RATIO))
+    assert compare_findings(now, [current], then, [prior]) == []
+
+
+def test_another_experts_finding_is_not_compared(make: Any) -> None:
+    now, then = make.study(make.film()), make.study(make.film("1.9"), uid="2.0")
+    current = make.found(CARDIOMEGALY, PRESENT, series_uid="1.1", expert="one")
+    prior = make.found(CARDIOMEGALY, ABSENT, series_uid="1.9", expert="another")
+    assert compare_findings(now, [current], then, [prior]) == []
+
+
+def nodule(make: Any, uid: str, number: int, centre: tuple[int, int, int], ml: float, **more: Any) -> Any:
+    box = Box(centre, (centre[0] + 1, centre[1] + 1, centre[2] + 1))
+    return make.found(LUNG_NODULE, number=number, series_uid=uid, box=box, measured=(VOLUME, ml, MILLILITER), **more)
+
+
+def lungs(make: Any, uid: str, lower: int) -> list[Any]:
+    """Two lungs from slice `lower` to slice 20, rows 2 to 18: the right one in columns 1 to 9, the left in 11 to 19."""
+    return [
+        make.found(
+            LUNG, number=8, series_uid=uid, side=Side.RIGHT, box=Box((lower, 2, 1), (20, 18, 9)), expert="lungs"
+        ),
+        make.found(
+            LUNG, number=9, series_uid=uid, side=Side.LEFT, box=Box((lower, 2, 11), (20, 18, 19)), expert="lungs"
+        ),
+    ]
+
+
+def test_nodules_are_matched_by_place_in_lungs_that_breathed_in(make: Any) -> None:
+    # The prior's lungs are 10 slices tall, today's 20; lying at the same share of the lung is at another millimetre.
+    now, then = make.study(make.ct("1.2", 20)), make.study(make.ct("1.9", 20, offset_mm=40), uid="2.0")
+    before = [
+        nodule(make, "1.9", 1, (12, 5, 3), 1.0, side=Side.RIGHT),
+        nodule(make, "1.9", 2, (15, 12, 14), 1.0, side=Side.LEFT),
+        nodule(make, "1.9", 3, (18, 12, 5), 1.0, side=Side.RIGHT),
+        *lungs(make, "1.9", 10),
+    ]
+    current = [
+        nodule(make, "1.2", 1, (10, 12, 14), 1.1, side=Side.LEFT),  # 10 % larger: within the repeatability
+        nodule(make, "1.2", 2, (4, 5, 3), 2.0, side=Side.RIGHT),  # doubled
+        nodule(make, "1.2", 3, (10, 16, 18), 1.0, side=Side.LEFT),
+        *lungs(make, "1.2", 0),
+    ]
+    comparisons = compare_findings(now, current, then, before)
+    assert [(each.finding_id, each.change) for each in comparisons] == [
+        ("f1", Change.STABLE),
+        ("f2", Change.LARGER),
+        ("f3", Change.NEW),
+        (None, Change.RESOLVED),
+    ]
+    assert comparisons[1].growth == pytest.approx(1.0)
+    assert comparisons[3].prior_finding is before[2]
+
+
+def test_nodules_of_opposite_sides_are_never_one(make: Any) -> None:
+    now, then = make.study(make.ct("1.2", 20)), make.study(make.ct("1.9", 20), uid="2.0")
+    current = [nodule(make, "1.2", 1, (10, 9, 9), 1.0, side=Side.RIGHT)]
+    before = [nodule(make, "1.9", 1, (10, 9, 10), 1.0, side=Side.LEFT)]
+    changes = [each.change for each in compare_findings(now, current, then, before)]
+    assert changes == [Change.NEW, Change.RESOLVED]
+
+
+@pytest.mark.parametrize(("after", "expected"), [(9.0, Change.STABLE), (9.6, Change.LARGER), (6.4, Change.SMALLER)])
+def test_without_volumes_the_long_axis_decides(make: Any, after: float, expected: Change) -> None:
+    now, then = make.study(make.ct("1.2", 20)), make.study(make.ct("1.9", 20), uid="2.0")
+    current = make.found(LUNG_NODULE, series_uid="1.2", measured=(LONG_AXIS, after, MILLIMETER))
+    prior = make.found(LUNG_NODULE, series_uid="1.9", measured=(LONG_AXIS, 8.0, MILLIMETER))
+    assert [each.change for each in compare_findings(now, [current], then, [prior])] == [expected]
+
+
+def test_an_unsure_candidate_is_neither_new_nor_resolved(make: Any) -> None:
+    now, then = make.study(make.ct("1.2", 20)), make.study(make.ct("1.9", 20), uid="2.0")
+    absent = make.found(LUNG_NODULE, ABSENT)
+    assert compare_findings(now, [make.found(LUNG_NODULE, UNSURE, series_uid="1.2")], then, [absent]) == []
+    assert compare_findings(now, [absent], then, [make.found(LUNG_NODULE, UNSURE, series_uid="1.9")]) == []
+
+
+def test_the_prior_of_the_same_view_is_preferred_and_the_newest_otherwise(make: Any) -> None:
+    newest = make.study(make.film("1.9", view="AP"), uid="2.9", year=2025)
+    older = make.study(make.film("1.8", view="PA"), uid="2.8", year=2024)
+    scan = make.study(make.ct("1.7"), uid="2.7", year=2023)
+    priors = (newest, older, scan)
+
+    def chosen(series: Any, is_projection: bool) -> str | None:
+        prior = comparable_prior(make.study(series, priors=priors), is_projection)
+        return prior.uid if prior else None
+
+    assert chosen(make.film(view="PA"), True) == "2.8"
+    assert chosen(make.film(view=None), True) == "2.9"
+    assert chosen(make.ct(), False) == "2.7"
+    assert comparable_prior(make.study(make.ct(), priors=(newest,)), False) is None
+
+
+def test_a_tracking_uid_is_a_valid_uid_and_always_the_same(make: Any) -> None:
+    finding = make.found(LUNG_NODULE, series_uid="1.2")
+    uid = tracking_uid("2.0", finding)
+    assert uid == tracking_uid("2.0", finding) != tracking_uid("2.1", finding)
+    assert re.fullmatch(r"2\.25\.(0|[1-9]\d*)", uid)
+    assert len(uid) <= 64

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from typing import Any
+
+from dicom_io.study import Modality
+from expert_models.codes import CARDIOMEGALY, CARDIOTHORACIC_RATIO, HEART, LUNG, LUNG_NODULE, RATIO
+from expert_models.errors import WeightsMismatch
+from expert_models.finding import Change, Presence
+from expert_models.panel import Panel
+
+
+def test_findings_of_all_experts_are_numbered_through(make: Any, masks: Any) -> None:
+    panel = Panel([make.expert("a"), make.expert("b", concepts=(CARDIOMEGALY,))], masks)
+    findings = panel.examine(make.study(make.film()))
+    assert [(each.id, each.concept, each.expert.name) for each in findings] == [
+        ("f1", LUNG, "a"),
+        ("f2", HEART, "a"),
+        ("f3", CARDIOMEGALY, "b"),
+    ]
+
+
+def test_a_failing_expert_is_named_and_the_others_stand(make: Any, masks: Any) -> None:
+    broken = make.expert("broken", error=RuntimeError("patient Doe 1951"))
+    findings = Panel([broken, make.expert("sound", concepts=(LUNG_NODULE,))], masks).examine(make.study(make.film()))
+    assert [(each.concept, each.presence) for each in findings] == [
+        (LUNG, Presence.NOT_ASSESSED),
+        (HEART, Presence.NOT_ASSESSED),
+        (LUNG_NODULE, Presence.PRESENT),
+    ]
+    assert findings[0].reason == "the expert broken failed (RuntimeError)"
+
+
+def test_our_own_errors_are_told_in_full(make: Any, masks: Any) -> None:
+    broken = make.expert("broken", error=WeightsMismatch("the weights of broken are missing"))
+    findings = Panel([broken], masks).examine(make.study(make.film()))
+    assert findings[0].reason == "the expert broken failed: the weights of broken are missing"
+
+
+def test_an_expert_that_fails_while_refusing_stops_nobody(make: Any, masks: Any) -> None:
+    class Touchy(make.expert):  # type: ignore[misc]
+        def refuses(self, series: object) -> str | None:
+            raise KeyError("no")
+
+    findings = Panel([Touchy("touchy"), make.expert("sound")], masks).examine(make.study(make.film()))
+    assert [each.presence for each in findings] == [Presence.NOT_ASSESSED] * 2 + [Presence.PRESENT] * 2
+
+
+def test_a_study_that_everyone_refuses_is_not_silently_normal(make: Any, masks: Any) -> None:
+    radiograph = make.expert("x", refuses_because="the view LL is not frontal")
+    volume = make.expert("ct", modality=Modality.CT, concepts=(LUNG, LUNG_NODULE))
+    findings = Panel([radiograph, volume], masks).examine(make.study(make.film(), make.film("1.3")))
+    assert [(each.id, each.concept, each.reason) for each in findings] == [
+        ("f1", LUNG, "the view LL is not frontal; the modality is not CT"),
+        ("f2", HEART, "the view LL is not frontal"),
+        ("f3", LUNG_NODULE, "the modality is not CT"),
+    ]
+    assert {each.presence for each in findings} == {Presence.NOT_ASSESSED}
+
+
+def test_a_study_without_series_says_so(make: Any, masks: Any) -> None:
+    findings = Panel([make.expert()], masks).examine(make.study())
+    assert {each.reason for each in findings} == {"the study holds no picture that an expert could read"}
+
+
+def test_of_two_reconstructions_the_finer_is_read_once(make: Any, masks: Any) -> None:
+    expert = make.expert(modality=Modality.CT, says=lambda series: [make.found(LUNG, series_uid=series.uid)])
+    thick, thin, other = make.ct("1.2", 10), make.ct("1.3", 40), make.ct("1.4", 5, frame="8.8")
+    findings = Panel([expert], masks).examine(make.study(thick, thin, other))
+    assert [each.regions[0].series_uid for each in findings] == ["1.3", "1.4"]
+
+
+def test_the_same_pixels_are_examined_once(make: Any, masks: Any) -> None:
+    expert = make.expert()
+    panel = Panel([expert], masks)
+    prior = make.study(make.film("1.9", seed=1), uid="2.0", year=2025)
+    now = make.study(make.film(), priors=(prior,))
+    findings = panel.examine(now)
+    panel.compare(now, findings)
+    panel.examine(prior)
+    assert expert.asked == 2
+
+
+def test_the_prior_goes_through_the_same_path(make: Any, masks: Any) -> None:
+    ratios = {"1.1": 0.56, "1.9": 0.49}
+
+    def says(series: Any) -> list[Any]:
+        ratio = ratios[series.uid]
+        presence = Presence.PRESENT if ratio > 0.5 else Presence.ABSENT
+        measured = (CARDIOTHORACIC_RATIO, ratio, RATIO)
+        return [make.found(CARDIOMEGALY, presence, series_uid=series.uid, measured=measured)]
+
+    panel = Panel([make.expert(says=says)], masks)
+    now = make.study(make.film(), priors=(make.study(make.film("1.9", seed=1), uid="2.0", year=2025),))
+    (comparison,) = panel.compare(now, panel.examine(now))
+    assert (comparison.id, comparison.change, comparison.finding_id) == ("c1", Change.NEW, "f1")
+    assert comparison.prior_study_uid == "2.0"
+    assert comparison.prior_finding is None
+
+
+def test_without_a_prior_there_is_no_comparison(make: Any, masks: Any) -> None:
+    panel = Panel([make.expert()], masks)
+    now = make.study(make.film(), priors=(make.study(make.ct(), uid="2.0"),))
+    assert panel.compare(now, panel.examine(now)) == ()
