@@ -1,0 +1,70 @@
+"""The page in a real browser: sentences light their regions, nothing is fetched, nothing is injected."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.results.record import Record
+from app.results.report_html import html_page
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+def test_text_is_escaped_and_outside_loads_are_forbidden(ct_record: Record) -> None:
+    page = html_page(ct_record).decode()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(" in page
+    assert "<b>nodules</b>" not in page
+    assert "default-src 'none'" in html.unescape(page)
+
+
+def test_without_pictures_the_page_is_small(ct_record: Record) -> None:
+    page = html_page(ct_record, with_pictures=False)
+    assert b"data:image" not in page
+    assert len(page) < 40_000
+
+
+@pytest.fixture
+def browser() -> Iterator[object]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    if not CHROMIUM.exists():
+        pytest.skip("Chromium is not installed at /usr/bin/chromium")
+    with playwright.sync_playwright() as running:
+        opened = running.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def test_a_sentence_lights_its_region_and_opens_its_source(browser, ct_record: Record, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_bytes(html_page(ct_record))
+    page = browser.new_page()
+    asked: list[str] = []
+    faults: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: faults.append(message.text))
+    page.on("dialog", lambda dialog: faults.append(dialog.message))
+    page.goto((tmp_path / "report.html").as_uri())
+    lit = page.locator("figure .shape.on")
+    assert lit.count() == 0
+    page.locator(".impression .sentence").click()
+    assert {each.get_attribute("data-target") for each in lit.all()} == {"f3"}
+    assert page.locator("details#e1").get_attribute("open") is not None
+    page.keyboard.press("Escape")
+    page.locator(".findings .sentence").nth(1).focus()
+    assert {each.get_attribute("data-target") for each in lit.all()} == {"f1"}
+    page.get_by_role("button", name="Mediastinum").click()
+    assert page.locator("image.hidden[data-window='0']").count() == 3
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert faults == []
+
+
+def test_a_change_lights_both_pictures(browser, dx_record: Record, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_bytes(html_page(dx_record))
+    page = browser.new_page()
+    page.goto((tmp_path / "report.html").as_uri())
+    page.locator(".findings .sentence").nth(1).click()
+    assert page.locator("figure.lit").count() == 2
