@@ -6,7 +6,7 @@ the pixel of index column c covers [c, c + 1) before scaling, so a voxel's centr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from io import BytesIO
 from math import hypot
@@ -42,6 +42,7 @@ class Shape:
     tone: str  # "#RRGGBB"
     is_organ: bool = False
     amount: str = ""  # of a measuring line
+    read_from: int = 0  # how many lines the amount was read from: a diameter from one, a ratio from two
 
     @property
     def short_label(self) -> str:
@@ -210,7 +211,9 @@ class Artist:
         plane = cut.plane(series.volume.voxels)
         size = round(plane.shape[1] * cut.scale[0]), round(plane.shape[0] * cut.scale[1])
         images = tuple((name, png_of(grey, size)) for name, grey in greys_of(series, plane))
-        shapes = tuple(shape for each in all_drawn for shape in self.shapes(series, cut, each))
+        shapes = merged(
+            shape for each in sorted(all_drawn, key=lambda each: each.rank) for shape in self.shapes(series, cut, each)
+        )
         return Picture(
             caption_of(study, series, cut, is_prior), is_prior, images, *size, shapes, self.edges(series, cut)
         )
@@ -227,7 +230,12 @@ class Artist:
             if line.series_uid == series.uid and cut.axis == 0 and round(line.start[0]) == cut.index:
                 path = (cut.point(line.start), cut.point(line.stop))
                 yield replace(
-                    blank, kind="line", paths=(path,), label=described(measurement), amount=amount(measurement)
+                    blank,
+                    kind="line",
+                    paths=(path,),
+                    label=described(measurement),
+                    amount=amount(measurement),
+                    read_from=len(measurement.lines),
                 )
 
     def paths(self, region: Region, cut: Cut, series: Series) -> tuple[str, tuple[tuple[Point, ...], ...]]:
@@ -310,6 +318,30 @@ class Artist:
             if cut.flipped:
                 bottom = OPPOSITE[bottom]
         return OPPOSITE.get(right, ""), right, OPPOSITE.get(bottom, ""), bottom
+
+
+def merged(shapes: Iterable[Shape]) -> tuple[Shape, ...]:
+    """Shapes that lie on one another drawn once, in the first one's colour, answering to all their targets.
+
+    The heart and an enlarged heart are one outline; a diameter and the ratio made of it are one line, labelled with
+    the measurement that needs fewer lines.
+    """
+    kept: dict[tuple[str, tuple[tuple[Point, ...], ...]], Shape] = {}
+    for shape in shapes:
+        place = shape.kind, shape.paths
+        if place not in kept:
+            kept[place] = shape
+            continue
+        first = kept[place]
+        plain = shape if shape.read_from < first.read_from else first
+        kept[place] = replace(
+            first,
+            targets=tuple(dict.fromkeys((*first.targets, *shape.targets))),
+            label=plain.label,
+            amount=plain.amount,
+            read_from=plain.read_from,
+        )
+    return tuple(kept.values())
 
 
 class Tones:
