@@ -27,6 +27,8 @@ from expert_models.train.augment import varied
 
 Progress = Callable[[str], None]
 Float32 = npt.NDArray[np.float32]
+REPORT_EVERY = 25  # steps
+CHECKPOINT_EVERY = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = plan.rate * _schedule(step, plan.steps)
         pictures, masks, known = _batch(groups, plan, step)
+        torch.manual_seed(plan.seed * 1_000_003 + step)  # stochastic depth draws from torch's own generator
         with torch.autocast("cpu", torch.bfloat16):
             logits = network(pictures.contiguous(memory_format=torch.channels_last))
         loss = segmentation_loss(logits.float(), masks, known)
@@ -115,10 +118,10 @@ def train(
             if value.is_floating_point():
                 averaged[name].lerp_(value, 1 - keep)
         curve.append((step, float(loss.detach())))
-        if (step + 1) % 25 == 0:
-            recent = float(np.mean([value for _, value in curve[-25:]]))
+        if (step + 1) % REPORT_EVERY == 0:
+            recent = float(np.mean([value for _, value in curve[-REPORT_EVERY:]]))
             progress(f"step {step + 1}/{plan.steps} loss {recent:.4f}")
-        if (step + 1) % 100 == 0:
+        if (step + 1) % CHECKPOINT_EVERY == 0:
             _save(checkpoint, network, averaged, optimizer, plan, step + 1, curve)
     network.load_state_dict(averaged)
     return network.eval(), curve
