@@ -151,13 +151,15 @@ class ChestRadiograph:
 def implausible(segmented: Segmented, limits: Mapping[str, float]) -> str | None:
     """Why the masks cannot be the lungs and heart of a chest radiograph; None when they can.
 
-    limits: the card's calibration: smallest_lung and smallest_heart (share of the picture), lowest_confidence.
+    limits: the card's calibration: smallest_lung and smallest_heart (share of the picture), lowest_confidence, and
+    lowest_agreement (between the outlines of the picture and of its smaller copy).
     """
     for name, mask in segmented.masks.items():
         smallest = limits["smallest_heart" if name == "heart" else "smallest_lung"]
         if mask.mean() < smallest:
             return f"no {name} could be outlined, so this may not be a frontal chest radiograph"
-        if segmented.confidence[name] < limits["lowest_confidence"]:
+        sure = segmented.confidence[name] >= limits["lowest_confidence"]
+        if not sure or segmented.agreement[name] < limits["lowest_agreement"]:
             return f"the outline of the {name} is too uncertain to be measured"
     right, left, heart = (centre(segmented.masks[name]) for name in ("right lung", "left lung", "heart"))
     if not right[1] < heart[1] < left[1]:

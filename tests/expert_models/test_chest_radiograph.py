@@ -163,16 +163,18 @@ def shapes(**moved: tuple[int, int]) -> Segmented:
     for name, (row, column) in places.items():
         masks[name] = np.zeros((100, 100), bool)
         masks[name][row - 12 : row + 12, column - 12 : column + 12] = True
-    return Segmented(masks, dict.fromkeys(masks, 0.95))
+    return Segmented(masks, dict.fromkeys(masks, 0.95), dict.fromkeys(masks, 0.97))
 
 
 def test_plausible_anatomy_by_hand() -> None:
-    limits = {"smallest_lung": 0.02, "smallest_heart": 0.01, "lowest_confidence": 0.75}
+    limits = {"smallest_lung": 0.02, "smallest_heart": 0.01, "lowest_confidence": 0.75, "lowest_agreement": 0.9}
     assert implausible(shapes(), limits) is None
     assert "between the two lungs" in (implausible(shapes(heart=(60, 85)), limits) or "")
     assert "upside down" in (implausible(shapes(heart=(40, 50)), limits) or "")
     unsure = replace(shapes(), confidence={"right lung": 0.9, "left lung": 0.6, "heart": 0.9})
     assert "left lung is too uncertain" in (implausible(unsure, limits) or "")
+    torn = replace(shapes(), agreement={"right lung": 0.97, "left lung": 0.97, "heart": 0.8})
+    assert "heart is too uncertain" in (implausible(torn, limits) or "")
     empty = shapes()
     empty.masks["right lung"][:] = False  # type: ignore[index]
     assert "no right lung" in (implausible(empty, limits) or "")
