@@ -47,8 +47,9 @@ class Repeatability:
         return Change.LARGER if change > 0 else Change.SMALLER
 
 
-# In order of preference. Volume: 25 %, the limit of the NELSON trial (Xu et al., Lung Cancer 2006;54:177-184).
-# Long axis: 1.5 mm, the growth of Lung-RADS v2022. Cardiothoracic ratio: see docs/models/cxr-anatomy.md.
+# In order of preference. Volume: 25 %, the limit of the British Thoracic Society and of NELSON, from scans repeated on
+# the same day (reviewed in doi:10.1007/s00330-021-08302-0). Long axis: 1.5 mm, the growth of Lung-RADS v2022.
+# Cardiothoracic ratio: see docs/models/cxr-anatomy.md.
 REPEATABILITY = (
     Repeatability(VOLUME, 0.25, relative=True),
     Repeatability(LONG_AXIS, 1.5, relative=False),

@@ -33,7 +33,7 @@ def horizontal_width(mask: Mask) -> Width:
     """The horizontal extent of a mask, ValueError when it is empty.
 
     Of the heart it is the transverse cardiac diameter: the greatest distances of the right and the left heart border
-    from any vertical line between them, added (Danzer, Am J Med Sci 1919;157:513). Of both lungs together it is the
+    from any vertical line between them, added (Danzer, Am J Med Sci 1919). Of both lungs together it is the
     internal thoracic diameter, taken at the lungs' widest.
     """
     columns = np.flatnonzero(mask.any(axis=0))
