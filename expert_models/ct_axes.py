@@ -72,23 +72,25 @@ def _hull(area: npt.NDArray[np.bool_]) -> Array:
 
 
 def _across(area: npt.NDArray[np.bool_], box: Box, number: float, plane_mm: Array, along_mm: Array) -> Axis:
-    """The longest line through the area at a right angle to the long axis."""
+    """The longest line at a right angle to the long axis through the convex hull of the area.
+
+    The width of a convex polygon is greatest at one of its corners, so only those places are tried.
+    """
     along_mm = along_mm / np.linalg.norm(along_mm)
-    across_mm = np.array([-along_mm[1], along_mm[0]])
-    corners = (np.argwhere(area)[:, None] + _CORNERS[None]).reshape(-1, 2) + np.array(box.start[1:])
-    points_mm = corners @ plane_mm.T
-    along, across = points_mm @ along_mm, points_mm @ across_mm
-    step_mm = float(np.abs(plane_mm).sum(0).max()) / 2
-    strip = np.floor((along - along.min()) / step_mm).astype(int)
-    best = (-1.0, 0.0, 0.0, 0.0)
-    for each in np.unique(strip):
-        inside = across[strip == each]
-        if np.ptp(inside) > best[0]:
-            middle = float(along[strip == each].mean())
-            best = (float(np.ptp(inside)), middle, float(inside.min()), float(inside.max()))
-    width_mm, middle, low, high = best
-    back = np.linalg.inv(plane_mm)
-    ends = [(middle * along_mm + each * across_mm) @ back.T for each in (low, high)]
-    return Axis(
-        width_mm, (number, float(ends[0][0]), float(ends[0][1])), (number, float(ends[1][0]), float(ends[1][1]))
-    )
+    frame = np.stack([along_mm, [-along_mm[1], along_mm[0]]])
+    corners = (_hull(area) + np.array(box.start[1:])) @ plane_mm.T @ frame.T  # (N, 2) as (along, across) in mm
+    best = max((_chord(corners, place) for place in corners[:, 0]), key=lambda each: each[2] - each[1])
+    back = np.linalg.inv(plane_mm) @ np.linalg.inv(frame)
+    ends = [back @ np.array([best[0], across]) for across in best[1:]]
+    start, stop = ((number, float(end[0]), float(end[1])) for end in ends)
+    return Axis(best[2] - best[1], start, stop)
+
+
+def _chord(corners: Array, place: float) -> tuple[float, float, float]:
+    """Where the line along == place crosses a convex polygon: the place, and lowest and highest across."""
+    first, second = corners, np.roll(corners, -1, axis=0)
+    crosses = (np.minimum(first[:, 0], second[:, 0]) <= place) & (np.maximum(first[:, 0], second[:, 0]) >= place)
+    run = second[crosses, 0] - first[crosses, 0]
+    share = np.divide(place - first[crosses, 0], run, out=np.zeros_like(run), where=run != 0)
+    across = first[crosses, 1] + share * (second[crosses, 1] - first[crosses, 1])
+    return float(place), float(across.min()), float(across.max())
