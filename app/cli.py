@@ -249,37 +249,17 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def main() -> None:
-    """Run a command; an expected error is one sentence on stderr and an exit code."""
-    try:
-        app(standalone_mode=False)
-    except typer.Exit as exc:
-        sys.exit(exc.exit_code)
-    except KeyboardInterrupt:
-        fail("interrupted", 130)
-    except Exception as exc:
-        fail_with(exc)
-
-
-def fail_with(exc: Exception) -> NoReturn:
-    """One sentence and the exit code for what the user can mend; the rest stays a traceback."""
-    import click
-
+    """Run a command; what the user can mend is one sentence on stderr and an exit code, the rest a traceback."""
     from dicom_io.errors import ArchiveUnavailable, DicomError
 
-    match exc:
-        case click.exceptions.Abort():
-            fail("interrupted", 130)
-        case click.ClickException():
-            exc.show()
-            sys.exit(exc.exit_code)
-        case AppError():
-            fail(str(exc), exc.exit_code)
-        case ArchiveUnavailable():
-            fail(str(exc), StorageFailed.exit_code)
-        case DicomError():
-            fail(str(exc), 3)
-        case _:
-            raise exc
+    try:
+        app()
+    except AppError as exc:
+        fail(str(exc), exc.exit_code)
+    except ArchiveUnavailable as exc:
+        fail(str(exc), StorageFailed.exit_code)
+    except DicomError as exc:
+        fail(str(exc), NothingToReport.exit_code)
 
 
 def fail(sentence: str, code: int) -> NoReturn:

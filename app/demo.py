@@ -7,9 +7,10 @@ from pathlib import Path
 
 from app.bootstrap import open_program
 from app.errors import storage
-from app.reporting import report_and_write
+from app.pipeline import report_on
+from app.reporting import hand_over
 from app.settings import Settings
-from app.terminal import counting, err, out
+from app.terminal import counting, err, out, watcher
 from dicom_io.archive import StudyRow
 from dicom_io.phantom.write import write_patient
 from dicom_io.study import Modality
@@ -26,9 +27,8 @@ def run_demo(folder: Path, seed: int, settings: Settings) -> None:
     rows = [row for row in program.archive.studies() if row.uid in ingested.study_uids]
     for kind, title, is_ct in (("xray", "CHEST RADIOGRAPH WITH A PRIOR", False), ("ct", "CHEST CT", True)):
         out.rule(title)
-        report_and_write(
-            program, newest([row for row in rows if (Modality.CT in row.modalities) is is_ct]), folder / kind
-        )
+        uid = newest([row for row in rows if (Modality.CT in row.modalities) is is_ct])
+        hand_over(program, report_on(uid, program.parts, watcher()), folder / kind)
     out.rule()
     out.print(f"Open {folder / 'xray' / 'report.html'} and {folder / 'ct' / 'report.html'} in a browser.")
 

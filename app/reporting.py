@@ -7,9 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.markup import escape
+
 from app.bootstrap import Program
 from app.errors import storage
 from app.pipeline import report_on
+from app.results.errors import ResultsIncomplete
 from app.results.record import REPORT_JSON, Record
 from app.results.text import as_text
 from app.results.write import write_results
@@ -22,32 +25,37 @@ def report_studies(
     program: Program, study_uids: Sequence[str], folder: Path, *, as_json: bool, left_out: Sequence[LeftOut]
 ) -> None:
     """Report on each study; its results go to FOLDER, or to a folder of its own below it when there are several."""
-    written = []
+    written, incomplete = [], []
     for number, uid in enumerate(study_uids, start=1):
         err.print(f"study {number} of {len(study_uids)}")
         place = folder if len(study_uids) == 1 else folder / f"study-{number}"
-        written.append(report_and_write(program, uid, place, show=not as_json))
+        report = report_on(uid, program.parts, watcher())
+        written.append(report)
+        try:
+            hand_over(program, report, place, show=not as_json)
+        except ResultsIncomplete as exc:  # the next study must not pay for it
+            incomplete.append(exc)
+            err.print(f"[red]wetread:[/red] {escape(str(exc))}")
     if as_json:
         body = {
             "reports": [json.loads(REPORT_JSON.dump_json(report)) for report in written],
             "left_out": [{"name": each.name, "reason": each.reason} for each in left_out],
         }
         sys.stdout.write(json.dumps(body, indent=2, ensure_ascii=False) + "\n")
+    if incomplete:
+        raise incomplete[-1]
 
 
-def report_and_write(program: Program, study_uid: str, folder: Path, *, show: bool = True) -> Report:
-    """One study through the pipeline; its results into the folder; its text on standard output."""
-    report = report_on(study_uid, program.parts, watcher())
+def hand_over(program: Program, report: Report, folder: Path, *, show: bool = True) -> None:
+    """The report's text on standard output, its results into the folder."""
     record = Record(
         report=report,
-        study=program.archive.load(study_uid),
+        study=program.archive.load(report.study_uid),
         masks=program.masks,
-        sources=program.archive.datasets(study_uid, with_pixels=False),
+        sources=program.archive.datasets(report.study_uid, with_pixels=False),
     )
     if show:
         out.print(as_text(report), markup=False)
-    with storage(folder), counting("writing results"):
-        paths = write_results(record, folder)
-    for path in paths:
-        err.print(f"  wrote {path}")
-    return report
+    with storage(folder), counting("writing results") as tick:
+        paths = write_results(record, folder, progress=tick)
+    err.print(f"  {len(paths)} results in {folder}")

@@ -109,13 +109,11 @@ def test_every_query_gets_its_best_before_any_gets_its_second(
     assert len({each.citation.document_id for each in evidence}) == 3
 
 
-def test_a_normal_study_cites_the_ratio_or_nothing(
-    library: HybridLibrary, make_study: MakeStudy, make_finding: MakeFinding
-) -> None:
+def test_a_normal_study_cites_nothing(library: HybridLibrary, make_study: MakeStudy, make_finding: MakeFinding) -> None:
     study = make_study(Modality.DX)
     ratio = Measurement(codes.CARDIOTHORACIC_RATIO, 0.45, codes.RATIO)
     measured = make_finding("f1", codes.CARDIOMEGALY, Presence.ABSENT, 0.1, (ratio,))
-    assert library.retrieve(study, [measured])[0].citation.document_id == "heart"
+    assert library.retrieve(study, [measured]) == ()
     assert library.retrieve(study, [make_finding("f1", codes.LUNG)]) == ()
     assert library.retrieve(study, []) == ()
 
