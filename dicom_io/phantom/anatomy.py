@@ -11,13 +11,13 @@ Proportions are those of adult chests on film (a lung field 20 to 26 cm high and
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[np.float32]
-Scalar: TypeAlias = Array | np.float32 | float
+Scalar: TypeAlias = npt.NDArray[np.floating[Any]] | np.floating[Any] | float
 SQUARENESS = 2.5  # exponent of the superellipse of the chest: 2 is an ellipse
 
 
@@ -49,6 +49,7 @@ class Anatomy:
     lung_hu: float
     bone_gain: float  # mineral content relative to usual
     gastric_gas: float  # radius of the stomach bubble, 0 without
+    arms_down: bool = True  # upright on a film; raised out of the way for CT
     stretch: float = 1.0  # breath: height relative to the patient's usual
 
     # --- profiles along z ------------------------------------------------------------------------------------------
@@ -131,7 +132,7 @@ class Anatomy:
         half_x, half_z = 0.41 * width, 0.43 * tall
         long = np.sqrt(1.5 * half_x**2 - 0.5 * half_z**2)
         short = np.sqrt(1.5 * half_z**2 - 0.5 * half_x**2)
-        cos, sin = np.cos(np.pi / 6), np.sin(np.pi / 6)
+        cos, sin = float(np.cos(np.pi / 6)), 0.5
         dx, dz = x - (left - half_x), z - (floor + half_z)
         ventricles = ellipsoid(
             (cos * dx - sin * dz, y - (middle_y - 4), sin * dx + cos * dz), (float(long), depth, float(short))
@@ -165,9 +166,24 @@ class Anatomy:
             rise = np.where(along < 0, along / (0.75 * self.breast), along / (1.7 * self.breast))
             full = np.clip(1 - across**2 - rise**2, 0, 1)
             front = front - 0.62 * self.breast * np.where(along < 0, np.sqrt(full), full)
-        return superellipse(x, y, (front + back) / 2, width, (back - front) / 2)
+        body = superellipse(x, y, (front + back) / 2, width, (back - front) / 2)
+        return np.maximum(body, self._arms(x, y, z)) if self.arms_down else body
+
+    def _arms(self, x: Scalar, y: Scalar, z: Scalar) -> Array:
+        """Depth inside the two upper arms, capsules from the shoulder outwards and down."""
+        joint, shaft = self.shoulder_joint, (62.0, -16.0, -150.0)
+        across, behind, up = np.abs(x) - joint[0], y - joint[1], z - joint[2]
+        squared = sum(each**2 for each in shaft)
+        along = np.clip((across * shaft[0] + behind * shaft[1] + up * shaft[2]) / squared, 0, 1.5)
+        away = (across - along * shaft[0]) ** 2 + (behind - along * shaft[1]) ** 2 + (up - along * shaft[2]) ** 2
+        return np.asarray(36.0 + 0.4 * self.fat - np.sqrt(away), dtype=np.float32)
 
     # --- derived places --------------------------------------------------------------------------------------------
+
+    @property
+    def shoulder_joint(self) -> tuple[float, float, float]:
+        """Middle of the left humeral head; body mm."""
+        return self.shoulder - 52.0, 14.0, 0.855 * self.height
 
     @property
     def arch(self) -> float:
@@ -278,7 +294,7 @@ def draw_anatomy(random: np.random.Generator, sex: str, age_years: int, *, heart
 def breathe(
     usual: Anatomy, random: np.random.Generator, *, heart_factor: float, elevate: tuple[float, float]
 ) -> Anatomy:
-    """The same chest at one visit: another breath, another heart size, domes lifted by volume loss (right, left; mm)."""
+    """The same chest at one visit: another breath and heart size, domes lifted by volume loss (right, left; mm)."""
     stretch = float(np.clip(random.normal(1.0, 0.035), 0.88, 1.08))
     widen = float(1 + 0.25 * (stretch - 1) + random.normal(0, 0.004))
     return replace(

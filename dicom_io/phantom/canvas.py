@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -27,13 +27,14 @@ class Canvas:
     turn: float = 0.0
     lean: float = 0.0
     origin_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    first: int = 0  # slices below this grid, when it is a slab of a larger one
 
     @cached_property
     def z(self) -> Array:
         """(slices, 1, 1) body z in mm."""
         affine = self.geometry.affine
         z = affine[2, 3] + affine[2, 0] * np.arange(self.shape[0]) - self.origin_mm[2]
-        return z.astype(np.float32)[:, None, None]
+        return np.asarray(z, dtype=np.float32)[:, None, None]
 
     @cached_property
     def _plane(self) -> tuple[Array, Array]:
@@ -70,18 +71,20 @@ class Canvas:
 
     def occupancy(self, depth: Array, softness: float = 1.0) -> Array:
         """Share of each voxel inside a surface, from its depth in mm; softness widens the edge, in voxels."""
-        return np.clip(depth * np.float32(1 / (self.voxel * softness)) + np.float32(0.5), 0, 1)
+        share = depth * np.float32(1 / (self.voxel * softness)) + np.float32(0.5)
+        return np.asarray(np.clip(share, 0, 1), dtype=np.float32)
 
     def to_patient(self, body_mm: Points) -> Points:
         """(N, 3) body (x, y, z) -> (N, 3) patient LPS mm."""
-        body_mm = np.atleast_2d(body_mm)
+        body_mm = np.atleast_2d(np.asarray(body_mm, dtype=np.float64))
         x, y, z = (body_mm[:, 0] + self.lean * body_mm[:, 2], body_mm[:, 1], body_mm[:, 2])
         cos, sin = np.cos(self.turn), np.sin(self.turn)
-        return np.stack([cos * x - sin * y, sin * x + cos * y, z], axis=1) + np.array(self.origin_mm)
+        turned = np.stack([cos * x - sin * y, sin * x + cos * y, z], axis=1)
+        return np.asarray(turned + np.array(self.origin_mm), dtype=np.float64)
 
     def to_index(self, body_mm: Points) -> Points:
         """(N, 3) body (x, y, z) -> (N, 3) fractional (slice, row, column)."""
-        return self.geometry.to_index(self.to_patient(body_mm))
+        return np.asarray(self.geometry.to_index(self.to_patient(body_mm)), dtype=np.float64)
 
     def box_around(self, body_mm: Points, margin_mm: float) -> tuple[slice, slice, slice]:
         """The index box of all voxels within margin_mm of the points' bounding box, cut to the grid."""
@@ -90,6 +93,20 @@ class Canvas:
         low = np.clip(np.floor(index.min(0) - reach), 0, np.array(self.shape) - 1).astype(int)
         high = np.clip(np.ceil(index.max(0) + reach) + 1, low + 1, self.shape).astype(int)
         return slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2])
+
+    def slabs(self, voxels: int = 600_000) -> Iterator[Canvas]:
+        """The grid in slabs of about so many voxels: small arrays stay in the cache and spare page faults."""
+        step = max(1, voxels // (self.shape[1] * self.shape[2]))
+        for first in range(0, self.shape[0], step):
+            affine = self.geometry.affine.copy()
+            affine[:3, 3] += first * affine[:3, 0]
+            shape = (min(step, self.shape[0] - first), *self.shape[1:])
+            yield replace(self, geometry=Geometry(affine), shape=shape, first=self.first + first)
+
+    @property
+    def whole(self) -> tuple[slice, slice, slice]:
+        """The index box of the whole grid."""
+        return slice(0, self.shape[0]), slice(0, self.shape[1]), slice(0, self.shape[2])
 
     def part(self, box: tuple[slice, slice, slice]) -> tuple[Array, Array, Array]:
         """Body (x, y, z) of the voxels of a box, broadcastable to its shape."""
@@ -100,6 +117,7 @@ class Canvas:
 
         squash > 1 makes the balls that much taller along z (a rib is higher than thick).
         """
+        points, radii = self._in_reach(points, radii, squash)
         depth = np.full(int(np.prod(self.shape)), -99, dtype=np.float32)
         for flat, distance, radius in self._near(points, radii, self.voxel, squash):
             np.maximum.at(depth, flat, radius - distance)
@@ -107,6 +125,7 @@ class Canvas:
 
     def tube_occupancy(self, points: Points, radii: npt.NDArray[np.float64]) -> Array:
         """Share of each voxel inside thin tubes; tubes thinner than a voxel fill their true share of it."""
+        points, radii = self._in_reach(points, radii, 1.0)
         voxel = self.voxel
         drawn = np.maximum(radii, 0.5 * voxel)
         weight = np.minimum(1.0, (radii / (0.5 * voxel)) ** 2)
@@ -116,6 +135,15 @@ class Canvas:
             inside = np.clip((radius - distance) / np.float32(voxel) + np.float32(0.5), 0, 1) * share
             np.maximum.at(filled, flat, inside)
         return filled.reshape(self.shape)
+
+    def _in_reach(
+        self, points: Points, radii: npt.NDArray[np.float64], squash: float
+    ) -> tuple[Points, npt.NDArray[np.float64]]:
+        """The balls that can touch this grid's slices."""
+        bottom, top = float(self.z[0, 0, 0]), float(self.z[-1, 0, 0])
+        reach = squash * (radii + 2 * self.voxel) + self.spacing[0]
+        near = (points[:, 2] > bottom - reach) & (points[:, 2] < top + reach)
+        return points[near], radii[near]
 
     def _near(
         self, points: Points, radii: npt.NDArray[np.float64], margin: float, squash: float
@@ -213,16 +241,13 @@ class Texture:
             self._tiles[smooth] = (blurred / blurred.std()).astype(np.float32)
         return self._tiles[smooth]
 
-    def over(self, canvas: Canvas, cell_mm: float, smooth: float) -> Array:
-        """(slices, rows, columns) noise, its tile's cells cell_mm wide, nearest cell."""
-        return self.at(canvas, tuple(slice(0, n) for n in canvas.shape), cell_mm, smooth)  # type: ignore[arg-type]
-
     def at(self, canvas: Canvas, box: tuple[slice, slice, slice], cell_mm: float, smooth: float) -> Array:
-        """The same over an index box; interpolated linearly along each axis."""
+        """Noise over an index box of the grid, its tile's cells cell_mm wide, interpolated linearly."""
         tile = self.tile(smooth)
         result = tile
         for axis, (part, spacing) in enumerate(zip(box, canvas.spacing, strict=True)):
-            place = np.arange(part.start, part.stop) * spacing / cell_mm
+            first = canvas.first if axis == 0 else 0
+            place = (first + np.arange(part.start, part.stop)) * spacing / cell_mm
             low = np.floor(place).astype(int)
             share = (place - low).astype(np.float32).reshape([-1 if k == axis else 1 for k in range(3)])
             lower = np.take(result, low % self._size, axis=axis)

@@ -1,4 +1,4 @@
-"""What a tube, a grid, a detector and its processing make of line integrals: from path lengths to a picture in [0, 1]."""
+"""What tube, grid, detector and processing make of line integrals: from path lengths to a picture in [0, 1]."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Exposure:
     darkest: float  # percentile of the picture that becomes black
     brightest: float
     shoulder: float  # how much of the response is an S curve
+    range: tuple[float, float]  # grey levels of air and of the densest part
     border: float  # value outside the collimator, below 0 without collimation
     collimated: tuple[float, float, float, float]  # share cut at top, right, bottom, left
     marker: str
@@ -46,13 +47,14 @@ def draw_exposure(random: np.random.Generator, view: str) -> Exposure:
         scatter_mm=float(random.uniform(22, 48)),
         photons=float(np.exp(random.uniform(np.log(3e4), np.log(1.2e5) if mobile else np.log(4e5)))),
         blur_mm=float(random.uniform(0.15, 0.5) + (0.15 if mobile else 0)),
-        gamma=float(np.exp(random.normal(0.0, 0.22))),
+        gamma=float(np.exp(random.normal(-0.28, 0.22))),
         detail=float(max(0.0, random.normal(0.55, 0.45))),
         detail_mm=float(random.uniform(4, 18)),
         equalise=float(max(0.0, random.normal(0.15, 0.2))),
         darkest=float(random.uniform(0.2, 3.0)),
         brightest=float(random.uniform(97.5, 99.9)),
         shoulder=float(random.uniform(0, 0.7)),
+        range=(float(random.uniform(0.0, 0.14)), float(random.uniform(0.78, 1.0))),
         border=float(random.choice([-1.0, 0.0, 0.02, 1.0], p=[0.5, 0.3, 0.15, 0.05])),
         collimated=(cut[0], cut[1], cut[2], cut[3]),
         marker=str(random.choice(["", "L", "L", "AP" if mobile else "L"])),
@@ -65,8 +67,7 @@ def develop(path: Array, exposure: Exposure, spacing_mm: float, random: np.rando
     """Line integrals (rows, columns), without unit -> a picture of the same shape in [0, 1], brighter = denser."""
     signal = _detect(path, exposure, spacing_mm, random)
     picture = -np.log(np.clip(signal, 1e-5, None))
-    rows, columns = picture.shape
-    picture += exposure.tilt * np.linspace(-1, 1, columns, dtype=np.float32)[None]
+    picture += exposure.tilt * np.linspace(-1, 1, picture.shape[1], dtype=np.float32)[None]
     picture = _process(picture, exposure, spacing_mm)
     _collimate(picture, exposure)
     _mark(picture, exposure)
@@ -96,11 +97,12 @@ def _process(picture: Array, exposure: Exposure, spacing_mm: float) -> Array:
     picture += exposure.detail * (picture - ndimage.gaussian_filter(picture, exposure.detail_mm / spacing_mm)) * 0.6
     if exposure.equalise > 0:
         broad = ndimage.gaussian_filter(picture, 30 / spacing_mm)
-        picture += 0.6 * min(exposure.equalise, 0.8) * (0.5 - broad) * (picture > 0.02)
+        picture += 0.6 * min(exposure.equalise, 0.8) * (0.5 - broad) * np.clip(8 * picture, 0, 1)
     picture = np.clip(picture, 0, 1)
     curve = picture * picture * (3 - 2 * picture)
     picture += exposure.shoulder * (curve - picture)
-    return np.asarray(picture**exposure.gamma, dtype=np.float32)
+    low, high = exposure.range
+    return np.asarray(low + (high - low) * picture**exposure.gamma, dtype=np.float32)
 
 
 def _collimate(picture: Array, exposure: Exposure) -> None:

@@ -128,8 +128,10 @@ def draw_kinds(random: np.random.Generator) -> list[LesionKind]:
 def plan_lesions(
     random: np.random.Generator, anatomy: Anatomy, visits: int, kinds: Collection[LesionKind]
 ) -> tuple[LesionPlan, ...]:
-    """One plan for each kind asked for (a kind given twice is planned twice), in the order given."""
+    """One plan for each kind asked for (a kind given twice is planned twice), in the order of LesionKind."""
     pleural_side = str(random.choice(["left", "right"]))
+    most = max((sum(each is kind for each in kinds) for kind in kinds if _is_pleural(kind)), default=0)
+    pleural = ("", "one", "both")[min(most, 2)]
     taken: dict[LesionKind, int] = {}
     plans: list[LesionPlan] = []
     for kind in sorted(kinds, key=list(LesionKind).index):
@@ -137,7 +139,7 @@ def plan_lesions(
         if taken[kind] > _at_most(kind):
             raise ValueError(f"a patient has at most {_at_most(kind)} of the kind {kind.value}")
         number = taken[kind]
-        plans.append(_plan(random, anatomy, visits, kind, number, pleural_side, any(_is_pleural(k) for k in kinds)))
+        plans.append(_plan(random, anatomy, visits, kind, number, pleural_side, pleural))
     return tuple(plans)
 
 
@@ -158,22 +160,24 @@ def _plan(
     kind: LesionKind,
     number: int,
     pleural_side: str,
-    has_pleural: bool,
+    pleural: str,
 ) -> LesionPlan:
     other = "left" if pleural_side == "right" else "right"
     side: str | None = str(random.choice(["left", "right"]))
     if _is_pleural(kind):
         side = pleural_side if number == 1 else other
-    elif kind in (LesionKind.NODULE, LesionKind.MASS) and has_pleural:
-        side = other  # so that air or fluid never hides what is labelled
     elif kind in (LesionKind.CARDIOMEGALY, LesionKind.EDEMA):
         side = None
+    elif pleural:
+        side = other  # so that air or fluid never hides what is labelled
     volume, style, attenuation = _volume(random, kind)
     lobe: str | None = None
     centre = (0.0, 0.0, 0.0)
     if side is not None and not _is_pleural(kind):
-        centre, lobe = _place(random, anatomy, kind, side, volume, style)
+        centre, lobe = _place(random, anatomy, kind, side, volume, style, keep_clear=pleural == "both")
     changes, factors = _course(random, visits, HEART_GROWTH if kind is LesionKind.CARDIOMEGALY else GROWTH)
+    if _is_pleural(kind) and pleural == "both":
+        volume = min(volume, 300.0 / max(factors))
     cap = CAP_ML.get(kind, np.inf) * (0.35 if lobe == "middle" and kind is not LesionKind.NODULE else 1.0)
     volume = min(volume, cap / max(factors))
     if kind is LesionKind.MASS:
@@ -226,7 +230,14 @@ def _outline(random: np.random.Generator) -> str:
 
 
 def _place(
-    random: np.random.Generator, anatomy: Anatomy, kind: LesionKind, side: str, volume: float, style: str
+    random: np.random.Generator,
+    anatomy: Anatomy,
+    kind: LesionKind,
+    side: str,
+    volume: float,
+    style: str,
+    *,
+    keep_clear: bool,
 ) -> tuple[tuple[float, float, float], str]:
     """A centre in the usual body frame and its lobe."""
     sign = -1.0 if side == "right" else 1.0
@@ -236,6 +247,10 @@ def _place(
     margin = {LesionKind.NODULE: radius + 3, LesionKind.MASS: radius + 2}.get(kind, 12.0)
     points = inside_lung(random, anatomy, sign, 200, margin=float(min(margin, 30.0)))
     x, y, z = (points[:, k].astype(np.float32) for k in range(3))
+    if keep_clear:  # of fluid below or behind, and of air above or in front
+        high = (z > 0.35 * anatomy.height) & (z < 0.65 * anatomy.height) & (y > -25) & (y < 25)
+        points = points[high] if high.any() else points
+        x, y, z = (points[:, k].astype(np.float32) for k in range(3))
     if kind is LesionKind.ATELECTASIS:
         points = points[np.argsort(z)[:60]]  # plates lie low
     else:
@@ -243,7 +258,7 @@ def _place(
         clear = anatomy.heart(x, y, z) < -(radius * 0.6)
         points = points[clear] if clear.any() else points
     centre = points[int(random.integers(len(points)))]
-    at = anatomy.lobe(*(np.float32(value)[None] for value in centre))
+    at = anatomy.lobe(*(centre[k : k + 1].astype(np.float32) for k in range(3)))
     return (float(centre[0]), float(centre[1]), float(centre[2])), LOBES[int(at[0])][1]
 
 

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from dicom_io.phantom.anatomy import LOBES, Anatomy
 from dicom_io.phantom.canvas import Array, Canvas, Texture, blend
@@ -31,20 +32,29 @@ class Scene:
     texture: Texture
     hu: Array  # (slices, rows, columns) float32
     lung: Mask  # aerated or diseased lung tissue, without pleural air or fluid
-    wall: Array  # depth under the inner thoracic wall, mm
-    air_ways: Array  # share of each voxel in a bronchial lumen
+    air_ways: Array  # share of each voxel in a bronchial lumen; empty when no lesion needs it
     is_upright: bool
 
-    @property
-    def whole(self) -> Box:
-        """The index box of the whole grid."""
-        a, b, c = (slice(0, size) for size in self.canvas.shape)
-        return a, b, c
+    def lung_box(self, side: str | None = None) -> tuple[Box, Mask]:
+        """The index box of the lung tissue of one side, or of both, and that tissue in it."""
+        lung = self.lung if side is None else self.lung & self.is_side(side)
+        spans = []
+        for axes in ((1, 2), (0, 2), (0, 1)):
+            hit = np.flatnonzero(lung.any(axis=axes))
+            if hit.size == 0:
+                raise ValueError("a lesion was planned where there is no lung")
+            spans.append(slice(max(int(hit[0]) - 1, 0), int(hit[-1]) + 2))
+        box = (spans[0], spans[1], spans[2])
+        return box, lung[box]
 
-    def side(self, side: str) -> Mask:
+    def is_side(self, side: str) -> Mask:
         """Columns of this side of the mid-line, (slices, rows, columns)."""
-        left = self.canvas.x > 0.35 * self.anatomy.heart_shift
+        left = self.canvas.x > np.float32(0.35 * self.anatomy.heart_shift)
         return left if side == "left" else ~left
+
+    def noise(self, box: Box, cell_mm: float, smooth: float) -> Array:
+        """Texture over a box."""
+        return self.texture.at(self.canvas, box, cell_mm, smooth)
 
 
 def paint_lesion(scene: Scene, plan: LesionPlan, volume_ml: float) -> tuple[Box, Mask]:
@@ -84,8 +94,8 @@ def _focal(scene: Scene, plan: LesionPlan, volume_ml: float) -> tuple[Box, Mask]
     radius = (volume_ml * 1000 * 0.75 / np.pi) ** (1 / 3)
     box = scene.canvas.box_around(centre, 2.0 * radius + 3 * scene.canvas.voxel)
     place = [axis - np.float32(at) for axis, at in zip(scene.canvas.part(box), centre[0], strict=True)]
-    stretch = random.uniform(0.86, 1.16, 3)
-    distance = np.sqrt(sum((axis / np.float32(s)) ** 2 for axis, s in zip(place, stretch, strict=True)))
+    stretch = random.uniform(0.86, 1.16, 3).astype(np.float32)
+    distance = np.sqrt(sum((axis / s) ** 2 for axis, s in zip(place, stretch, strict=True)))
     bumps = {"smooth": 0.03, "lobulated": 0.13, "spiculated": 0.08}[plan.style]
     for _ in range(5):  # waves over the surface make lobules
         direction = random.normal(size=3)
@@ -125,93 +135,106 @@ def _spicules(scene: Scene, random: np.random.Generator, centre: npt.NDArray[np.
 def _opacity(scene: Scene, plan: LesionPlan, volume_ml: float) -> tuple[Box, Mask]:
     """Consolidation, or collapsed lung: a plate, or the base of the lower lobe."""
     random = np.random.default_rng(plan.shape_seed)
-    canvas, centre = scene.canvas, _centre(scene, plan)
-    x, y, z = canvas.part(scene.whole)
+    centre = _centre(scene, plan)
+    box, allowed = scene.lung_box(plan.side)
+    x, y, z = scene.canvas.part(box)
     dx, dy, dz = (axis - np.float32(at) for axis, at in zip((x, y, z), centre[0], strict=True))
     if plan.style == "plate":
         normal = np.array([random.normal(0, 0.25), random.normal(0, 0.35), 1.0])
-        normal /= np.linalg.norm(normal)
-        off = np.float32(normal[0]) * dx + np.float32(normal[1]) * dy + np.float32(normal[2]) * dz
+        normal = (normal / np.linalg.norm(normal)).astype(np.float32)
+        off = normal[0] * dx + normal[1] * dy + normal[2] * dz
         key = np.sqrt(dx**2 + 1.6 * dy**2 + dz**2 + 130 * off**2)
     elif plan.style == "lobar":
         key = np.sqrt(1.3 * dx**2 + (0.55 * dy) ** 2 + (0.62 * np.maximum(dz, 0)) ** 2 + (0.5 * dz) ** 2)
-        key += 2.0 * scene.texture.at(canvas, scene.whole, 9.0, 2.0)
+        key += 2.0 * scene.noise(box, 9.0, 2.0)
     else:
-        stretch = random.uniform(0.8, 1.25, 3)
+        stretch = random.uniform(0.8, 1.25, 3).astype(np.float32)
         key = np.sqrt((dx / stretch[0]) ** 2 + (dy / stretch[1]) ** 2 + (dz / stretch[2]) ** 2)
-        key += 9.0 * scene.texture.at(canvas, scene.whole, 7.0, 2.0)
-    key = np.asarray(key, dtype=np.float32)
-    lobes = scene.anatomy.lobe(x, y, z)
+        key += 9.0 * scene.noise(box, 7.0, 2.0)
     number = next(number for number, name in LOBES.items() if name == (plan.side, plan.lobe))
-    allowed = scene.lung & (lobes == number)
+    allowed &= scene.anatomy.lobe(x, y, z) == number
     level = threshold(scene, key, allowed, volume_ml)
     soft = {"plate": 2.0, "lobar": 3.0}.get(plan.style, float(random.uniform(5, 14)))
     share = np.clip((np.float32(level) - key) / np.float32(soft) + 0.5, 0, 1) * allowed
-    target = 15 + 25 * scene.texture.at(canvas, scene.whole, 3.0, 1.0)
     if plan.style == "":
         share *= np.float32(random.uniform(0.75, 1.0))
-    filled = scene.hu + share * (target - scene.hu)
-    if plan.style != "plate":  # air stays in the bronchi: air bronchograms
-        filled += scene.air_ways * share * (-900 - filled)
-        scene.hu[...] = np.where(share > 0, filled, scene.hu)
-    else:
-        np.maximum(scene.hu, filled, out=scene.hu)
-    return scene.whole, (key <= level) & allowed
+    part = scene.hu[box]
+    filled = part + share * (15 + 25 * scene.noise(box, 3.0, 1.0) - part)
+    if plan.style == "plate":
+        np.maximum(part, filled, out=part)
+    else:  # air stays in the bronchi: air bronchograms
+        filled += scene.air_ways[box] * share * (-900 - filled)
+        part[...] = np.where(share > 0, filled, part)
+    mask = (key <= level) & allowed
+    if plan.style != "plate":
+        _seal(scene, box, mask, 15.0)
+    return box, mask
 
 
 def _edema(scene: Scene, plan: LesionPlan, volume_ml: float) -> tuple[Box, Mask]:
     random = np.random.default_rng(plan.shape_seed)
-    x, y, z = scene.canvas.part(scene.whole)
+    box, lung = scene.lung_box()
+    x, y, z = scene.canvas.part(box)
     keys = []
     for sign in (-1.0, 1.0):
-        hilum = scene.anatomy.hilum(sign)
-        away = (x - np.float32(hilum[0])) ** 2 + 0.8 * (y - np.float32(hilum[1])) ** 2
-        keys.append(np.sqrt(away + 0.55 * (z - np.float32(hilum[2] - 18)) ** 2))
-    key = np.minimum(keys[0], keys[1]) + 8.0 * scene.texture.at(scene.canvas, scene.whole, 8.0, 2.0)
-    key = np.asarray(key, dtype=np.float32)
-    level = threshold(scene, key, scene.lung, volume_ml)
+        hilum = scene.anatomy.hilum(sign).astype(np.float32)
+        away = (x - hilum[0]) ** 2 + 0.8 * (y - hilum[1]) ** 2
+        keys.append(np.sqrt(away + 0.55 * (z - hilum[2] + 18) ** 2))
+    key = np.minimum(keys[0], keys[1]) + 8.0 * scene.noise(box, 8.0, 2.0)
+    level = threshold(scene, key, lung, volume_ml)
     haze = float(random.uniform(180, 380))
-    share = np.clip((np.float32(level) - key) / 45 + 0.5, 0, 1.25) * scene.lung
-    mottle = np.clip(1 + 0.35 * scene.texture.at(scene.canvas, scene.whole, 3.0, 1.2), 0.3, 1.7)
-    np.minimum(scene.hu + share * np.float32(haze) * mottle, np.maximum(scene.hu, 40), out=scene.hu)
-    return scene.whole, (key <= level) & scene.lung
+    share = np.clip((np.float32(level) - key) / 45 + 0.5, 0, 1.25) * lung
+    mottle = np.clip(1 + 0.35 * scene.noise(box, 3.0, 1.2), 0.3, 1.7)
+    part = scene.hu[box]
+    np.minimum(part + share * np.float32(haze) * mottle, np.maximum(part, 40), out=part)
+    return box, (key <= level) & lung
 
 
 def _effusion(scene: Scene, plan: LesionPlan, volume_ml: float) -> tuple[Box, Mask]:
     """Fluid at the bottom of the pleural space, climbing the wall as a meniscus."""
-    _, y, z = scene.canvas.part(scene.whole)
-    climb = np.exp(-np.clip(scene.wall, 0, None) / 9.0)
-    key = z - 30 * climb if scene.is_upright else -y - 24 * climb + 0 * z
-    allowed = scene.lung & scene.side(str(plan.side))
+    box, allowed = scene.lung_box(plan.side)
+    x, y, z = scene.canvas.part(box)
+    climb = np.exp(-np.clip(scene.anatomy.cage(x, y, z), 0, None) / 9.0)
+    key = z - 30 * climb if scene.is_upright else -y - 24 * climb
     level = threshold(scene, key, allowed, volume_ml)
     mask = (key <= level) & allowed
     share = np.clip((np.float32(level) - key) / 2.5 + 0.5, 0, 1) * allowed
-    blend(scene.hu, share, 8 + 8 * scene.texture.at(scene.canvas, scene.whole, 3.0, 1.0))
-    rim = np.clip(1 - (key - level) / 22, 0, 1) * (allowed & ~mask)  # lung pressed together beside the fluid
-    blend(scene.hu, 0.28 * rim, -250.0)
-    scene.lung &= ~mask
-    return scene.whole, mask
+    part = scene.hu[box]
+    blend(part, share, 8 + 8 * scene.noise(box, 3.0, 1.0))
+    rim = np.clip(1 - (key - np.float32(level)) / 22, 0, 1) * (allowed & ~mask)  # lung pressed together beside it
+    blend(part, 0.28 * rim, -250.0)
+    scene.lung[box] &= ~mask
+    _seal(scene, box, mask, 8.0)
+    return box, mask
 
 
 def _pneumothorax(scene: Scene, plan: LesionPlan, volume_ml: float) -> tuple[Box, Mask]:
     """Air between wall and lung, a thin visceral line, and a lung that is denser for being smaller."""
-    _, y, z = scene.canvas.part(scene.whole)
+    box, allowed = scene.lung_box(plan.side)
+    x, y, z = scene.canvas.part(box)
     height = scene.anatomy.height
-    depth = np.minimum(scene.wall, height - z)
+    depth = np.minimum(scene.anatomy.cage(x, y, z), height - z)
     if scene.is_upright:
         key = depth - 0.20 * np.clip(z - 0.25 * height, 0, None)
     else:
         key = 0.5 * depth + 0.5 * (y - scene.anatomy.front_y(z))
-    key = np.asarray(key, dtype=np.float32)
-    allowed = scene.lung & scene.side(str(plan.side))
     size_ml = float(np.count_nonzero(allowed)) * scene.canvas.geometry.voxel_ml
     level = threshold(scene, key, allowed, volume_ml)
     mask = (key <= level) & allowed
     kept = allowed & ~mask
+    part = scene.hu[box]
     denser = size_ml / max(size_ml - 0.8 * volume_ml, 0.3 * size_ml)
-    scene.hu[...] = np.where(kept & (scene.hu < -300), -1000 + (scene.hu + 1000) * np.float32(denser), scene.hu)
-    line = np.clip(1 - np.abs(key - level - 1.0) / 1.6, 0, 1) * kept
-    np.maximum(scene.hu, scene.hu + 0.75 * line * (-60 - scene.hu), out=scene.hu)
-    blend(scene.hu, np.clip((np.float32(level) - key) / np.float32(scene.canvas.voxel) + 0.5, 0, 1) * mask, -1000.0)
-    scene.lung &= ~mask
-    return scene.whole, mask
+    part[...] = np.where(kept & (part < -300), -1000 + (part + 1000) * np.float32(denser), part)
+    line = np.clip(1 - np.abs(key - np.float32(level + 1.0)) / 1.6, 0, 1) * kept
+    np.maximum(part, part + 0.75 * line * (-60 - part), out=part)
+    edge = np.clip((np.float32(level) - key) / np.float32(scene.canvas.voxel) + 0.5, 0, 1)
+    blend(part, edge * mask, -1000.0)
+    scene.lung[box] &= ~mask
+    return box, mask
+
+
+def _seal(scene: Scene, box: Box, mask: Mask, value: float) -> None:
+    """Fill the half-aerated voxels between a dense lesion and the wall, which belong to no lung."""
+    edge = ndimage.binary_dilation(mask, iterations=2) & ~scene.lung[box] & ~mask
+    part = scene.hu[box]
+    part[edge & (part < value - 120)] = value

@@ -6,7 +6,7 @@ Same seed, same options: the same bytes. Lengths are mm, volumes mL, and positio
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
@@ -18,7 +18,7 @@ from dicom_io.phantom.anatomy import Anatomy, breathe, draw_anatomy
 from dicom_io.phantom.canvas import Canvas, Texture
 from dicom_io.phantom.lesion import Change, Lesion, LesionKind, LesionPlan, draw_kinds, plan_lesions
 from dicom_io.phantom.pathology import paint_lesion
-from dicom_io.phantom.scene import paint_chest
+from dicom_io.phantom.scene import lay_out, paint_chest
 from dicom_io.phantom.skeleton import Posture
 from dicom_io.phantom.vessels import Trees, grow_trees
 from dicom_io.study import Geometry
@@ -43,8 +43,9 @@ class Visit:
 
     hu: (slices, rows, columns) int16 HU, slices from the feet up. structures: bool masks of the same shape, named
     right_lung, left_lung, heart (the silhouette: pericardium and roots of the great vessels), aorta, liver, abdomen
-    (all below the diaphragm), mediastinum (between the lungs' medial borders as outlined on films), ribs, spine, clavicles, scapulae, sternum. A lung is its tissue, diseased or not, without
-    pleural air or fluid. changes: what became of each lesion since the visit before, by tracking id.
+    (all below the diaphragm), mediastinum (between the lungs' medial borders as outlined on films), ribs, spine,
+    clavicles, scapulae, sternum. A lung is its tissue, diseased or not, without pleural air or fluid. changes: what
+    became of each lesion since the visit before, by tracking id.
     """
 
     hu: npt.NDArray[np.int16]
@@ -147,7 +148,7 @@ def _heart_factor(lesions: tuple[LesionPlan, ...], usual: Anatomy, visit: int) -
         if lesion.kind is LesionKind.CARDIOMEGALY and lesion.volume_ml[visit] > 0:
             last = max(lesion.volume_ml)
             ratio = last * (lesion.volume_ml[visit] / last) ** (1 / 3)
-            return ratio / (usual.heart_width / (2 * usual.half_width))
+            return float(ratio / (usual.heart_width / (2 * usual.half_width)))
     return 1.0
 
 
@@ -155,7 +156,7 @@ def _canvas(plan: _Plan, number: int, seed: int, spacing: tuple[float, ...]) -> 
     """A grid that holds the chest from the upper abdomen to the neck, skin to skin up to 42 cm."""
     chest = plan.chests[number]
     turn, lean, offset = plan.poses[number]
-    low, high = 0.5 * plan.usual.height - 205.0, 0.5 * plan.usual.height + 205.0
+    low, high = 0.5 * plan.usual.height - 234.0, 0.5 * plan.usual.height + 198.0
     half = min(plan.usual.shoulder + 8, 214.0)
     wall = plan.usual.fat + plan.usual.muscle + 34
     front = plan.usual.front + wall + 0.7 * plan.usual.breast
@@ -176,24 +177,29 @@ def _draw_visit(
     plan: _Plan, number: int, seed: int, spacing: tuple[float, ...], texture: Texture, upright: bool
 ) -> Visit:
     canvas = _canvas(plan, number, seed, spacing)
-    chest = plan.chests[number]
+    chest = replace(plan.chests[number], arms_down=upright)
     congested = any(p.kind is LesionKind.EDEMA and p.volume_ml[number] > 0 for p in plan.lesions)
-    scene, structures = paint_chest(
-        canvas, chest, plan.usual, plan.trees, texture, plan.postures[number],
-        is_upright=upright, congestion=1.3 if congested else 1.0,
+    planned = lay_out(
+        chest, plan.usual, plan.trees, plan.postures[number],
+        is_upright=upright, congestion=1.3 if congested else 1.0, finest=canvas.voxel,
     )  # fmt: skip
+    needs_air = any(p.kind in (LesionKind.CONSOLIDATION, LesionKind.ATELECTASIS) for p in plan.lesions)
+    scene, structures = paint_chest(canvas, planned, texture, keep_airways=needs_air)
     lesions = []
     present = [lesion for lesion in plan.lesions if lesion.volume_ml[number] > 0]
     for lesion in sorted(present, key=lambda each: PAINT_ORDER.index(each.kind) if each.kind in PAINT_ORDER else -1):
         if lesion.kind is LesionKind.CARDIOMEGALY:
-            box, mask = scene.whole, structures["heart"]
+            box, mask = canvas.whole, structures["heart"]
         else:
             box, mask = paint_lesion(scene, lesion, lesion.volume_ml[number])
         lesions.append(_measured(lesion, canvas.geometry, box, mask))
     structures["right_lung"] &= scene.lung
     structures["left_lung"] &= scene.lung
-    noise = 8.0 * texture.at(canvas, scene.whole, float(canvas.spacing.min()), 0.6)
-    hu = np.clip(np.rint(scene.hu + noise * (scene.hu > -999)), -1024, 3071).astype(np.int16)
+    hu = np.empty(canvas.shape, dtype=np.int16)
+    for slab in canvas.slabs():
+        at = slice(slab.first, slab.first + slab.shape[0])
+        noise = 8.0 * texture.at(slab, slab.whole, float(canvas.spacing.min()), 0.6)
+        hu[at] = np.clip(np.rint(scene.hu[at] + noise * (scene.hu[at] > -999)), -1024, 3071)
     for mask in structures.values():
         mask.flags.writeable = False
     hu.flags.writeable = False

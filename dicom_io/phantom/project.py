@@ -174,7 +174,7 @@ def _aim(visit: Visit, view: str, random: np.random.Generator) -> Beam:
     skin = np.flatnonzero((visit.hu > -500).any(axis=(0, 2)))
     front, back = visit.geometry.to_patient([[0, skin[0], 0], [0, skin[-1], 0]])[:, 1]
     middle = ends.mean(axis=0)
-    ray = (float(middle[0] + random.normal(0, 5)), float(middle[2] + random.uniform(-6, 22)))
+    ray = (float(middle[0] + random.normal(0, 5)), float(middle[2] + random.uniform(-10, 9)))
     if view == "PA":
         return Beam(view, float(random.uniform(1780, 1850)), float(front - random.uniform(15, 40)), ray)
     return Beam(view, float(random.uniform(1050, 1350)), float(back + random.uniform(15, 50)), ray)
@@ -187,7 +187,10 @@ def _field(visit: Visit, beam: Beam, random: np.random.Generator) -> float:
         np.flatnonzero(lungs.any(axis=axes)).size * spacing
         for axes, spacing in zip(((1, 2), (0, 1)), visit.geometry.spacing_mm[::2], strict=True)
     ]
-    return float(np.clip(max(extent) * 1.09 * random.uniform(1.16, 1.5), *FIELD_MM))
+    wanted = float(np.clip(max(extent) * 1.09 * random.uniform(1.16, 1.5), *FIELD_MM))
+    corners = visit.geometry.to_patient(np.array([[0, 0, 0], np.array(visit.hu.shape) - 1]))
+    room = np.abs(corners[:, ::2] - np.array(beam.ray_mm)).min()  # nothing is drawn beyond the grid
+    return min(wanted, 2.0 * float(room) * float(beam.magnification(corners[:, 1]).min()))
 
 
 def _masks(visit: Visit, projector: Projector) -> dict[str, Mask]:
@@ -200,7 +203,8 @@ def _masks(visit: Visit, projector: Projector) -> dict[str, Mask]:
         if lesion.kind is not LesionKind.CARDIOMEGALY:
             paths[lesion.tracking_id] = projector.integrals(lesion.mask, lesion.start)
         if lesion.kind in (LesionKind.EFFUSION, LesionKind.PNEUMOTHORAX) and lesion.side is not None:
-            pleural[lesion.side].append(paths[lesion.tracking_id])
+            beside = lesion.mask & ~structures["mediastinum"][lesion.box]
+            pleural[lesion.side].append(projector.integrals(beside, lesion.start))
     tissue: dict[str, Array] = {}
     for side in ("right", "left"):
         tissue[side] = projector.integrals(structures[f"{side}_lung"])
@@ -210,8 +214,10 @@ def _masks(visit: Visit, projector: Projector) -> dict[str, Mask]:
         masks[f"{side}_lung"] = _largest((path > 8.0) & ~abdomen)
     masks["heart"] = _largest(projector.integrals(structures["heart"]) > 3.0)
     for lesion in visit.lesions:
-        path = paths.get(lesion.tracking_id)
-        masks[lesion.tracking_id] = masks["heart"] if path is None else _shadow(lesion, path, tissue)
+        if lesion.kind is LesionKind.CARDIOMEGALY:
+            masks[lesion.tracking_id] = masks["heart"]
+        else:
+            masks[lesion.tracking_id] = _shadow(lesion, paths[lesion.tracking_id], tissue)
     return masks
 
 

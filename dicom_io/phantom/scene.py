@@ -2,83 +2,141 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from dicom_io.phantom.anatomy import Anatomy, ellipsoid
-from dicom_io.phantom.canvas import Array, Canvas, Texture, blend, smooth_path
+from dicom_io.phantom.canvas import Array, Canvas, Points, Texture, blend, smooth_path
 from dicom_io.phantom.pathology import Scene
-from dicom_io.phantom.skeleton import Posture, paint_bones
+from dicom_io.phantom.skeleton import Posture, Tubes, bone_tubes, paint_bones
 from dicom_io.phantom.vessels import Trees, balls
 
 Mask = npt.NDArray[np.bool_]
+STRUCTURES = (
+    "right_lung",
+    "left_lung",
+    "heart",
+    "aorta",
+    "mediastinum",
+    "liver",
+    "abdomen",
+    "ribs",
+    "spine",
+    "clavicles",
+    "scapulae",
+    "sternum",
+)
 
 
-def paint_chest(
-    canvas: Canvas,
+@dataclass(frozen=True, slots=True)
+class Chest:
+    """Everything of one visit that is laid out before voxels are touched. Balls: (N, 4) body x, y, z, radius, mm."""
+
+    anatomy: Anatomy
+    usual: Anatomy
+    bones: tuple[Tubes, ...]
+    aorta: Points
+    trachea: Points
+    bronchi: Points
+    vessels: Points
+    is_upright: bool
+
+
+def lay_out(
     anatomy: Anatomy,
     usual: Anatomy,
     trees: Trees,
-    texture: Texture,
     posture: Posture,
     *,
     is_upright: bool,
     congestion: float,
-) -> tuple[Scene, dict[str, Mask]]:
-    """Draw a chest without lesions; congestion > 1 widens the lung vessels. Returns the scene and its structures."""
+    finest: float,
+) -> Chest:
+    """Place bones, vessels and airways for one visit; congestion > 1 widens vessels; finest: voxel edge in mm."""
+    return Chest(
+        anatomy=anatomy,
+        usual=usual,
+        bones=bone_tubes(anatomy, posture),
+        aorta=_aorta(anatomy),
+        trachea=_trachea(anatomy),
+        bronchi=_carried(trees.bronchi, trees.bronchus_radii, anatomy, usual, finest),
+        vessels=_carried(trees.vessels, trees.vessel_radii * anatomy.vessel_scale * congestion, anatomy, usual, finest),
+        is_upright=is_upright,
+    )
+
+
+def paint_chest(canvas: Canvas, chest: Chest, texture: Texture, *, keep_airways: bool) -> tuple[Scene, dict[str, Mask]]:
+    """Draw a chest without lesions, slab by slab. Returns the scene and its structures.
+
+    keep_airways: remember the bronchial lumen, which air bronchograms need.
+    """
+    hu = np.empty(canvas.shape, dtype=np.float32)
+    structures = {name: np.zeros(canvas.shape, dtype=bool) for name in STRUCTURES}
+    lung = np.zeros(canvas.shape, dtype=bool)
+    air_ways = np.zeros(canvas.shape if keep_airways else (0, 0, 0), dtype=np.float32)
+    for slab in canvas.slabs():
+        at = slice(slab.first, slab.first + slab.shape[0])
+        masks, lumen = _paint_slab(hu[at], slab, chest, texture)
+        for name, mask in masks.items():
+            structures[name][at] = mask
+        lung[at] = masks["right_lung"] | masks["left_lung"]
+        if keep_airways:
+            air_ways[at] = lumen
+    return Scene(canvas, chest.anatomy, chest.usual, texture, hu, lung, air_ways, chest.is_upright), structures
+
+
+def _paint_slab(hu: Array, canvas: Canvas, chest: Chest, texture: Texture) -> tuple[dict[str, Mask], Array]:
+    """Draw one slab into hu; returns its structures and the share of bronchial lumen."""
+    anatomy = chest.anatomy
     x, y, z = canvas.x, canvas.y, canvas.z
-    hu = _paint_body(canvas, anatomy, texture)
+    _paint_body(hu, canvas, anatomy, texture)
     wall = anatomy.cage(x, y, z)
     dome = anatomy.dome(canvas.floor_x, y)
     structures = _paint_abdomen(hu, canvas, anatomy, texture, wall, dome)
 
     inside = (wall > -1.0) & (z > dome)
-    fat = np.clip(0.5 + 0.9 * texture.at(canvas, _whole(canvas), 6.0, 2.0), 0, 1)
+    fat = np.clip(0.5 + 0.9 * texture.at(canvas, canvas.whole, 6.0, 2.0), 0, 1)
     hu[...] = np.where(inside, 42 - 120 * fat, hu)
 
     heart_depth = anatomy.heart(x, y, z)
     heart_share = canvas.occupancy(heart_depth)
     blend(hu, heart_share, 43.0)
-    aorta = _aorta(anatomy)
-    aorta_depth = canvas.tube_depth(aorta[:, :3], aorta[:, 3])
+    aorta_depth = canvas.tube_depth(chest.aorta[:, :3], chest.aorta[:, 3])
     aorta_share = canvas.occupancy(aorta_depth)
     blend(hu, aorta_share, 46.0)
 
-    cavity = anatomy.cavity(x, y, z, dome)
+    side = x - 0.35 * anatomy.heart_shift
+    cavity = np.minimum(np.minimum(wall, np.abs(side) - anatomy.gap(y, z)), np.minimum(z - dome, anatomy.height - z))
     lung_share = canvas.occupancy(cavity) * (1 - heart_share) * (1 - aorta_share)
     lung = (lung_share > 0.5) & (cavity > 0)
-    _paint_lung(hu, canvas, anatomy, texture, lung_share, is_upright)
-    air_ways = _paint_airways(hu, canvas, anatomy, usual, trees, lung)
-    _paint_vessels(hu, canvas, anatomy, usual, trees, lung, congestion)
-    structures |= paint_bones(hu, canvas, anatomy, posture, texture)
-    left = x > 0.35 * anatomy.heart_shift
+    _paint_lung(hu, canvas, anatomy, texture, lung_share, chest.is_upright)
+    lumen = _paint_airways(hu, canvas, chest, lung)
+    vessels = canvas.tube_occupancy(chest.vessels[:, :3], chest.vessels[:, 3]) * lung
+    np.maximum(hu, hu + vessels * (44 - hu), out=hu)
+    structures |= paint_bones(hu, canvas, anatomy, chest.bones, texture)
     structures |= {
-        "mediastinum": (np.abs(x - 0.35 * anatomy.heart_shift) < anatomy.inner(z)) & (wall > 0) & (z > dome),
+        "mediastinum": (np.abs(side) < anatomy.inner(z)) & (wall > 0) & (z > dome),
         "heart": heart_depth > 0,
         "aorta": aorta_depth > 0,
-        "right_lung": lung & ~left,
-        "left_lung": lung & left,
+        "right_lung": lung & (side < 0),
+        "left_lung": lung & (side >= 0),
     }
-    return Scene(canvas, anatomy, usual, texture, hu, lung, wall, air_ways, is_upright), structures
+    return structures, lumen
 
 
-def _whole(canvas: Canvas) -> tuple[slice, slice, slice]:
-    a, b, c = (slice(0, size) for size in canvas.shape)
-    return a, b, c
-
-
-def _paint_body(canvas: Canvas, anatomy: Anatomy, texture: Texture) -> Array:
+def _paint_body(hu: Array, canvas: Canvas, anatomy: Anatomy, texture: Texture) -> None:
     depth = anatomy.skin(canvas.x, canvas.y, canvas.z)
-    hu = np.full(canvas.shape, -1000, dtype=np.float32)
+    hu[...] = -1000
     blend(hu, canvas.occupancy(depth), 10.0)
     blend(hu, canvas.occupancy(depth - 2.5), -102.0)
     muscle = canvas.occupancy(depth - np.float32(anatomy.fat), 1.5)
     if anatomy.breast > 0:  # glandular tissue in front of the pectoral muscles
         box_y = canvas.y < -anatomy.front - anatomy.muscle - 10
         muscle = np.where(box_y, 0.35 * muscle, muscle)
-    streak = texture.at(canvas, _whole(canvas), 7.0, 2.0)
+    streak = texture.at(canvas, canvas.whole, 7.0, 2.0)
     blend(hu, muscle, 48 - 45 * np.clip(streak - 0.6, 0, 1.5))
-    return hu
 
 
 def _paint_abdomen(
@@ -87,7 +145,7 @@ def _paint_abdomen(
     x, y, z = canvas.x, canvas.y, canvas.z
     below = np.minimum(dome - z, wall)
     share = canvas.occupancy(below)
-    bowel = texture.at(canvas, _whole(canvas), 9.0, 2.0)
+    bowel = texture.at(canvas, canvas.whole, 9.0, 2.0)
     blend(hu, share, 15 + 22 * np.clip(bowel, -2, 1.5))
     size = anatomy.half_width
     liver_depth = ellipsoid(
@@ -126,27 +184,29 @@ def _aorta(anatomy: Anatomy) -> npt.NDArray[np.float64]:
 def _paint_lung(hu: Array, canvas: Canvas, anatomy: Anatomy, texture: Texture, share: Array, is_upright: bool) -> None:
     """Parenchyma: denser where gravity draws blood, mottled by acini."""
     gravity = -canvas.z / anatomy.height * 45 if is_upright else canvas.y / anatomy.back * 45
-    whole = _whole(canvas)
+    whole = canvas.whole
     mottle = 16 * texture.at(canvas, whole, 2.2, 0.8) + 14 * texture.at(canvas, whole, 6.0, 1.5)
     blend(hu, share, np.clip(anatomy.lung_hu + gravity + 15 + mottle, -985, -600))
 
 
-def _paint_airways(hu: Array, canvas: Canvas, anatomy: Anatomy, usual: Anatomy, trees: Trees, lung: Mask) -> Array:
-    """Trachea, main bronchi and the tree; returns the lumen's share of each voxel, for air bronchograms."""
+def _trachea(anatomy: Anatomy) -> Points:
+    """Trachea and main bronchi as balls (N, 4)."""
     height, shift = anatomy.height, anatomy.heart_shift
     carina = np.array([0.5 * shift + 2, 12.0, 0.60 * height])
-    trachea = smooth_path([(0, -2, 1.40 * height, 9.2), (0.3 * shift, 4, 0.85 * height, 9.0), (*carina, 8.6)], 3.0)
-    mains = []
+    pieces = [smooth_path([(0, -2, 1.40 * height, 9.2), (0.3 * shift, 4, 0.85 * height, 9.0), (*carina, 8.6)], 3.0)]
     for sign in (-1.0, 1.0):
         hilum = anatomy.hilum(sign) - np.array([sign * 6, -6, 0.0])
-        mains.append(smooth_path([(*carina, 6.2), (*((carina + hilum) / 2 + [0, 1, 2.0]), 5.6), (*hilum, 5.2)], 2.5))
-    tube = np.concatenate([trachea, *mains])
-    depth = canvas.tube_depth(tube[:, :3], tube[:, 3])
+        middle = (carina + hilum) / 2 + np.array([0, 1, 2.0])
+        pieces.append(smooth_path([(*carina, 6.2), (*middle, 5.6), (*hilum, 5.2)], 2.5))
+    return np.concatenate(pieces)
+
+
+def _paint_airways(hu: Array, canvas: Canvas, chest: Chest, lung: Mask) -> Array:
+    """Paint trachea, main bronchi and the tree; returns the lumen's share of each voxel."""
+    depth = canvas.tube_depth(chest.trachea[:, :3], chest.trachea[:, 3])
     blend(hu, canvas.occupancy(depth + 1.6) * (hu > -400), 30.0)
     blend(hu, canvas.occupancy(depth), -995.0)
-
-    ends = anatomy.carried(trees.bronchi.reshape(-1, 3), usual).reshape(-1, 2, 3)
-    points, radii = balls(ends, trees.bronchus_radii, 0.7 * canvas.voxel)
+    points, radii = chest.bronchi[:, :3], chest.bronchi[:, 3]
     walls = canvas.tube_occupancy(points, radii + 0.45 + 0.12 * radii) * lung
     lumen = canvas.tube_occupancy(points, radii)
     np.maximum(hu, hu + 0.8 * walls * (20 - hu), out=hu)
@@ -154,12 +214,15 @@ def _paint_airways(hu: Array, canvas: Canvas, anatomy: Anatomy, usual: Anatomy, 
     return lumen
 
 
-def _paint_vessels(
-    hu: Array, canvas: Canvas, anatomy: Anatomy, usual: Anatomy, trees: Trees, lung: Mask, congestion: float
-) -> None:
-    ends = anatomy.carried(trees.vessels.reshape(-1, 3), usual).reshape(-1, 2, 3)
-    radii = trees.vessel_radii * anatomy.vessel_scale * congestion
-    visible = radii > 0.14 * canvas.voxel
-    points, ball_radii = balls(ends[visible], radii[visible], 0.7 * canvas.voxel)
-    share = canvas.tube_occupancy(points, ball_radii) * lung
-    np.maximum(hu, hu + share * (44 - hu), out=hu)
+def _carried(
+    segments: npt.NDArray[np.float64],
+    radii: npt.NDArray[np.float64],
+    anatomy: Anatomy,
+    usual: Anatomy,
+    finest: float,
+) -> Points:
+    """A tree where the breath has carried it, as balls (N, 4); what is far thinner than a voxel is left out."""
+    visible = radii > 0.14 * finest
+    ends = anatomy.carried(segments[visible].reshape(-1, 3), usual).reshape(-1, 2, 3)
+    points, ball_radii = balls(ends, radii[visible], 0.7 * finest)
+    return np.concatenate([points, ball_radii[:, None]], axis=1)

@@ -1,4 +1,4 @@
-"""Bones: ribs, spine, sternum, clavicles, scapulae, humeral heads; each a boolean mask, and all of them painted in HU."""
+"""Bones: ribs, spine, sternum, clavicles, scapulae, humeri; each a boolean mask, and all of them painted in HU."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dicom_io.phantom.anatomy import Anatomy, ellipsoid
 from dicom_io.phantom.canvas import Array, Canvas, Points, Texture, blend, sampled, smooth_path
 
 CORTEX_HU, MARROW_HU = 1250.0, 300.0
+PERIOD = 0.1005  # height of one vertebra and its disc, of the lung's height
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,24 +22,38 @@ class Posture:
     clavicle_rise_mm: float
 
 
+@dataclass(frozen=True, slots=True)
+class Tubes:
+    """Balls (N, 4: body x, y, z, radius in mm) that make a bone, stretched by squash along z, with its cortex."""
+
+    bone: str
+    balls: Points
+    squash: float
+    cortex_mm: float
+    gain: float = 1.0
+
+
+def bone_tubes(anatomy: Anatomy, posture: Posture) -> tuple[Tubes, ...]:
+    """All bones that are drawn from balls; the vertebral bodies are not."""
+    return (
+        Tubes("ribs", _ribs(anatomy), 1.4, 1.2),
+        Tubes("clavicles", _clavicles(anatomy, posture), 1.1, 2.6),
+        Tubes("scapulae", _scapulae(anatomy, posture), 1.0, 1.2),
+        Tubes("scapulae", _humeri(anatomy), 1.0, 2.0),
+        Tubes("sternum", _sternum(anatomy), 2.0, 1.0),
+        Tubes("spine", _processes(anatomy), 1.2, 1.0, 0.75),
+    )
+
+
 def paint_bones(
-    hu: Array, canvas: Canvas, anatomy: Anatomy, posture: Posture, texture: Texture
+    hu: Array, canvas: Canvas, anatomy: Anatomy, tubes: tuple[Tubes, ...], texture: Texture
 ) -> dict[str, npt.NDArray[np.bool_]]:
     """Paint every bone into hu and return the masks ribs, spine, clavicles, scapulae and sternum."""
-    masks: dict[str, npt.NDArray[np.bool_]] = {}
-    gain = anatomy.bone_gain
-    for name, parts in {
-        "ribs": [(_ribs(anatomy), 1.4, 1.2)],
-        "clavicles": [(_clavicles(anatomy, posture), 1.1, 2.6)],
-        "scapulae": [(_scapulae(anatomy, posture), 1.0, 1.2), (_humeri(anatomy, posture), 1.0, 2.0)],
-        "sternum": [(_sternum(anatomy), 2.0, 1.0)],
-    }.items():
-        mask = np.zeros(canvas.shape, dtype=bool)
-        for tubes, squash, cortex_mm in parts:
-            depth = canvas.tube_depth(tubes[:, :3], tubes[:, 3], squash)
-            mask |= _paint(hu, canvas, depth, cortex_mm, gain)
-        masks[name] = mask
-    masks["spine"] = _paint_spine(hu, canvas, anatomy, texture)
+    masks = {"spine": _paint_vertebrae(hu, canvas, anatomy, texture)}
+    for each in tubes:
+        depth = canvas.tube_depth(each.balls[:, :3], each.balls[:, 3], each.squash)
+        mask = _paint(hu, canvas, depth, each.cortex_mm, each.gain * anatomy.bone_gain)
+        masks[each.bone] = masks[each.bone] | mask if each.bone in masks else mask
     return masks
 
 
@@ -124,17 +139,20 @@ def _scapulae(anatomy: Anatomy, posture: Posture) -> Points:
         acromion = glenoid + np.array([side * 6.0, 10.0, 26.0])
         spine = np.stack([upper + 0.25 * (lower - upper), (upper + glenoid) / 2 + [0, 16, -4], acromion])
         pieces.append(_with_radius(smooth_path(spine, 2.5), 4.0))
-        coracoid = np.stack([glenoid + [0, 0, 8.0], glenoid + [-side * 14, -22, 12.0]])
+        coracoid = glenoid + np.array([[0, 0, 8.0], [-side * 14, -22, 12.0]])
         pieces.append(_with_radius(sampled(coracoid, 2.5), 5.0))
     return np.concatenate(pieces)
 
 
-def _humeri(anatomy: Anatomy, posture: Posture) -> Points:
+def _humeri(anatomy: Anatomy) -> Points:
     pieces = []
     for side in (-1.0, 1.0):
-        head = np.array([side * (anatomy.shoulder - 52.0), 14.0, 0.855 * anatomy.height])
-        shaft = np.stack([head, head + [side * 26.0, -6.0, -34.0], head + [side * 52.0, -16.0, -120.0]])
-        pieces.append(np.concatenate([[[*head, 23.0]], _with_radius(sampled(shaft, 4.0), 12.0)]))
+        mirror = np.array([side, 1.0, 1.0])
+        head = np.array(anatomy.shoulder_joint) * mirror
+        pieces.append(np.array([[*head, 23.0]]))
+        if anatomy.arms_down:
+            shaft = np.stack([head, head + np.array([72.0, -18.0, -174.0]) * mirror])
+            pieces.append(_with_radius(sampled(shaft, 4.0), 11.0))
     return np.concatenate(pieces)
 
 
@@ -152,9 +170,9 @@ def _with_radius(points: Points, radius: float) -> Points:
     return np.concatenate([points[:, :3], np.full((len(points), 1), radius)], axis=1)
 
 
-def _paint_spine(hu: Array, canvas: Canvas, anatomy: Anatomy, texture: Texture) -> npt.NDArray[np.bool_]:
-    """Vertebral bodies with end plates and discs, pedicles, transverse and spinous processes."""
-    period = anatomy.height * 0.1005
+def _paint_vertebrae(hu: Array, canvas: Canvas, anatomy: Anatomy, texture: Texture) -> npt.NDArray[np.bool_]:
+    """Vertebral bodies with end plates, discs and the spinal canal."""
+    period = anatomy.height * PERIOD
     box_ends = np.array([[-30.0, 20.0, -0.6 * anatomy.height], [30.0, 110.0, 1.45 * anatomy.height]])
     box = canvas.box_around(box_ends, 6.0)
     x, y, z = canvas.part(box)
@@ -175,7 +193,12 @@ def _paint_spine(hu: Array, canvas: Canvas, anatomy: Anatomy, texture: Texture) 
     blend(part, canvas.occupancy(ellipsoid((x, y - 63.0, 0 * z), (9.0, 7.0, 1e6)).astype(np.float32)), 25.0)
     mask = np.zeros(canvas.shape, dtype=bool)
     mask[box] = share > 0.5
+    return mask
 
+
+def _processes(anatomy: Anatomy) -> Points:
+    """Pedicles, laminae, transverse and spinous processes."""
+    period = anatomy.height * PERIOD
     pieces = []
     for number in range(-5, 13):
         middle = (number + 0.41) * period
@@ -186,6 +209,4 @@ def _paint_spine(hu: Array, canvas: Canvas, anatomy: Anatomy, texture: Texture) 
             lamina = [(shift + side * 12, 66, middle + 1, 3.2), (shift, 77, middle - 4, 3.2)]
             pieces += [sampled(each, 2.2) for each in (pedicle, process, lamina)]
         pieces.append(sampled([(shift, 77, middle - 4, 3.0), (shift, 100, middle - 20, 3.4)], 2.2))
-    tubes = np.concatenate(pieces)
-    mask |= _paint(hu, canvas, canvas.tube_depth(tubes[:, :3], tubes[:, 3], 1.2), 1.0, 0.75 * anatomy.bone_gain)
-    return mask
+    return np.concatenate(pieces)

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
@@ -25,8 +26,8 @@ from dicom_io.phantom.patient import Patient, draw_patient
 from dicom_io.phantom.project import Radiograph, radiograph
 from dicom_io.phantom.tags import coded, common, derived_uid, save, study_key
 
-FILM_SPACING_MM = (1.1, 3.0, 1.1)
-CT_SPACING_MM = (2.0, 0.8, 0.8)
+FILM_SPACING_MM = (1.2, 3.0, 1.2)  # depth hardly shows on a film, so its voxels are longer that way
+CT_SPACING_MM = (2.5, 0.9, 0.9)
 VIEWS = {
     "PA": ("272479007", "SCT", "postero-anterior"),
     "AP": ("399348003", "SCT", "antero-posterior"),
@@ -41,14 +42,16 @@ def write_patient(
     kinds: Collection[LesionKind] | None = None,
     with_ct: bool = True,
     rows: int = 1024,
+    film_spacing_mm: tuple[float, float, float] = FILM_SPACING_MM,
+    ct_spacing_mm: tuple[float, float, float] = CT_SPACING_MM,
 ) -> dict[str, Path]:
     """Write a patient: a film per visit (xray-0-prior ... xray-N), the last visit's CT (ct-N) and truth.json.
 
-    seed, visits, kinds: as for draw_patient. Returns each folder by its name, and truth.json. The film shows the
-    patient upright, the CT supine, both at the same visit.
+    seed, visits, kinds, spacings (slice, row, column): as for draw_patient. Returns each folder by its name, and
+    truth.json. The film shows the patient upright, the CT supine, both at the same visit.
     """
     folder = Path(folder)
-    standing = draw_patient(seed, visits=visits, spacing_mm=FILM_SPACING_MM, kinds=kinds)
+    standing = draw_patient(seed, visits=visits, spacing_mm=film_spacing_mm, kinds=kinds)
     written: dict[str, Path] = {}
     films: dict[int, Radiograph] = {}
     for number in range(visits):
@@ -58,7 +61,7 @@ def write_patient(
         written[name] = folder / name
     lying = None
     if with_ct:
-        lying = draw_patient(seed, visits=visits, spacing_mm=CT_SPACING_MM, kinds=kinds, upright=False)
+        lying = draw_patient(seed, visits=visits, spacing_mm=ct_spacing_mm, kinds=kinds, upright=False)
         name = f"ct-{visits - 1}"
         write_ct(lying, visits - 1, folder / name)
         written[name] = folder / name
@@ -230,11 +233,11 @@ def _lesion(lesion: Lesion) -> dict[str, object]:
     }
 
 
-def _voxels(lesion: Lesion) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    return np.argwhere(lesion.mask) + np.array(lesion.start)
+def _voxels(lesion: Lesion) -> npt.NDArray[np.int64]:
+    return np.asarray(np.argwhere(lesion.mask) + np.array(lesion.start), dtype=np.int64)
 
 
-def _centre(points_mm: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> list[float]:
+def _centre(points_mm: npt.NDArray[np.float64]) -> list[float]:
     return [round(float(value), 1) for value in points_mm.mean(axis=0)]
 
 
@@ -244,7 +247,7 @@ def _film_box(film: Radiograph, tracking_id: str) -> list[int]:
     return [int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1]
 
 
-def _pixels(dataset: Dataset, stored: np.ndarray[tuple[int, ...], np.dtype[np.uint16]], photometric: str) -> None:
+def _pixels(dataset: Dataset, stored: npt.NDArray[np.uint16], photometric: str) -> None:
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = photometric
     dataset.Rows, dataset.Columns = stored.shape

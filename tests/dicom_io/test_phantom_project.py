@@ -49,8 +49,8 @@ def test_a_sphere_lands_where_the_diverging_beam_puts_it() -> None:
     assert (columns * path_mm).sum() / path_mm.sum() == pytest.approx(99.5 + 59.52, abs=0.25)
     assert (rows * path_mm).sum() / path_mm.sum() == pytest.approx(99.5 - 47.62, abs=0.25)
     assert path_mm.max() == pytest.approx(24.0, abs=2.0), "the longest path is the diameter"
-    # The area on the film is that of a disc of radius 12 mm times the magnification.
-    assert (path_mm > 1).sum() == pytest.approx(np.pi * (12 * 1.190476) ** 2, rel=0.08)
+    # Paths are unchanged while areas grow by the magnification squared: 4/3 pi 12^3 mm3 times 1.417.
+    assert path_mm.sum() == pytest.approx(7238.2 * 1.190476**2, rel=0.03)
 
 
 def test_the_nearer_the_tube_the_larger() -> None:
