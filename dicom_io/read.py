@@ -127,12 +127,13 @@ def parse_file(path: Path) -> Dataset:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back pydicom's warnings: they quote the offending value, which may be a name or a UID.
+    """Hold back the warnings of pydicom and highdicom: they quote the offending value, which may be a name or a UID.
 
     What they warn of is either harmless here or found again, with a reason of our own, by what the values are used for.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"pydicom\b")
+        warnings.filterwarnings("ignore", module=r"highdicom\b", category=UserWarning)
         warnings.filterwarnings("ignore", module=r"dicom_io\b", category=UserWarning)
         yield
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,31 @@ def report_schema() -> str:
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
 
 
+# Type 2 in the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): must be there, may be empty.
+MAY_BE_EMPTY = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "ReferringPhysicianName",
+    "AccessionNumber",
+)
+
+
+def completed(header: Dataset) -> Dataset:
+    """The header with every attribute that its results must carry, empty where the study does not say."""
+    missing = [keyword for keyword in MAY_BE_EMPTY if keyword not in header]
+    if not missing:
+        return header
+    header = copy(header)
+    for keyword in missing:
+        setattr(header, keyword, None)
+    return header
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
     """One report and everything its results are made from; every writer takes a Record and returns bytes.
@@ -42,6 +68,7 @@ class Record:
     def __post_init__(self) -> None:
         if self.report.study_uid != self.study.uid:
             raise ValueError("the report is not about this study")
+        object.__setattr__(self, "sources", {uid: completed(header) for uid, header in self.sources.items()})
 
     @property
     def header(self) -> Dataset | None:

@@ -134,6 +134,7 @@ def write(record: Record, series: Series, segments: list[Segment], count: int) -
         content_label="DRAFT",
         content_description="Draft segmentation, not verified by a physician",
         series_description="Wetread draft segmentation",
+        specific_character_set="ISO_IR 192",
     )
     if series.modality.is_projection:  # without a plane in the patient, this alone says which way is up
         written.PatientOrientation = getattr(images[0], "PatientOrientation", None)

@@ -74,6 +74,7 @@ def structured_report(record: Record, segmentations: Sequence[Segmentation] = ()
         manufacturer_model_name=PRODUCT,
         software_versions=software_version(),
         series_description="Wetread draft report",
+        specific_character_set="ISO_IR 192",
     )
     buffer = BytesIO()
     document.save_as(buffer, enforce_file_format=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from app.errors import WHY
 from app.results.errors import Failure, ResultRefused, ResultsIncomplete, ResultsUnwritable
 from app.results.record import REPORT_JSON, Record
+from dicom_io.read import quiet
 
 if TYPE_CHECKING:
     from app.results.report_seg import Segmentation
@@ -37,9 +38,10 @@ def write_results(record: Record, folder: Path, *, progress: Tick | None = None)
             if progress is not None:
                 progress(done, len(stages))
             try:
-                for file_name, body in make():
-                    put(folder / file_name, body)
-                    written.append(folder / file_name)
+                with quiet():
+                    for file_name, body in make():
+                        put(folder / file_name, body)
+                        written.append(folder / file_name)
             except OSError:
                 raise
             except ResultRefused as exc:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydicom import dcmread
 
 from app.results import write as writing
 from app.results.errors import ResultsIncomplete, ResultsUnwritable
-from app.results.record import REPORT_JSON, Record
+from app.results.record import MAY_BE_EMPTY, REPORT_JSON, Record
 from app.results.write import put, write_results
 
 ALL = ["report.json", "report.html", "report.pdf", "report-seg-1.dcm", "report-sr.dcm", "report-fhir.json"]
@@ -86,3 +88,25 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path: Path) -> No
         put(path, "not bytes")  # type: ignore[arg-type]
     assert path.read_bytes() == b"old"
     assert [each.name for each in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_a_header_that_says_little_and_a_report_beyond_latin_letters_still_give_every_result(
+    dx_record: Record, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    sparse = {}
+    for uid, image in dx_record.sources.items():
+        image = copy(image)
+        for keyword in MAY_BE_EMPTY:
+            if keyword in image:
+                delattr(image, keyword)
+        image.PatientName = "Secret"  # one component alone makes highdicom warn, quoting the name
+        sparse[uid] = image
+    first = dx_record.report.sentences[0]
+    report = replace(dx_record.report, sentences=(replace(first, text="Poręba: −820 HU ≥ −900 HU."),))
+    record = Record(report, dx_record.study, dx_record.masks, sparse)
+    names = {path.name for path in write_results(record, tmp_path)}
+    assert {"report-sr.dcm", "report-seg-1.dcm", "report-fhir.json", "report.pdf"} <= names
+    assert not list(recwarn)
+    document = tmp_path / "report-sr.dcm"
+    assert dcmread(document).SpecificCharacterSet == "ISO_IR 192"
+    assert "Poręba: −820 HU ≥ −900 HU.".encode() in document.read_bytes()
