@@ -10,13 +10,14 @@ from pathlib import Path
 from rich.markup import escape
 
 from app.bootstrap import Program
-from app.errors import storage
+from app.errors import NothingToReport, storage
 from app.pipeline import report_on
 from app.results.errors import ResultsIncomplete
 from app.results.record import REPORT_JSON, Record
 from app.results.text import as_text
 from app.results.write import write_results
-from app.terminal import counting, err, out, watcher
+from app.terminal import counting, err, out, show_left_out, watcher
+from dicom_io.errors import NoStudy
 from dicom_io.study import LeftOut
 from medmllm.report import Report
 
@@ -25,11 +26,18 @@ def report_studies(
     program: Program, study_uids: Sequence[str], folder: Path, *, as_json: bool, left_out: Sequence[LeftOut]
 ) -> None:
     """Report on each study; its results go to FOLDER, or to a folder of its own below it when there are several."""
-    written, incomplete = [], []
+    written: list[Report] = []
+    unusable: list[LeftOut] = []
+    incomplete: list[ResultsIncomplete] = []
     for number, uid in enumerate(study_uids, start=1):
         err.print(f"study {number} of {len(study_uids)}")
         place = folder if len(study_uids) == 1 else folder / f"study-{number}"
-        report = report_on(uid, program.parts, watcher())
+        try:
+            report = report_on(uid, program.parts, watcher())
+        except NoStudy as exc:  # its files are DICOM, but none of its images can be used
+            show_left_out(exc.left_out)
+            unusable += exc.left_out
+            continue
         written.append(report)
         try:
             hand_over(program, report, place, show=not as_json)
@@ -39,9 +47,11 @@ def report_studies(
     if as_json:
         body = {
             "reports": [json.loads(REPORT_JSON.dump_json(report)) for report in written],
-            "left_out": [{"name": each.name, "reason": each.reason} for each in left_out],
+            "left_out": [{"name": each.name, "reason": each.reason} for each in (*left_out, *unusable)],
         }
         sys.stdout.write(json.dumps(body, indent=2, ensure_ascii=False) + "\n")
+    if not written:
+        raise NothingToReport("no study among the files given has an image that can be used", unusable)
     if incomplete:
         raise incomplete[-1]
 
