@@ -20,6 +20,7 @@ import numpy as np
 import pydicom
 
 from app.bootstrap import Program, open_program
+from app.logs import start_logs
 from app.pipeline import Parts, report_on
 from app.results.record import Record
 from app.results.write import write_results
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=200)
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
+    start_logs("warning", "console")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         program = open_program(load_settings(home=folder / "home"))
