@@ -43,7 +43,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard out
 @app.command()
 def demo(
     out: Out = Path("demo-output"),
-    seed: Annotated[int, typer.Option(help="Which phantom patient.")] = 7,
+    seed: Annotated[int, typer.Option(help="Which phantom patient.")] = 24,
 ) -> None:
     """Make a phantom patient (X-ray with a prior, and CT), report on both, write every result."""
     from app.demo import run_demo

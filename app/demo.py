@@ -12,8 +12,11 @@ from app.reporting import hand_over
 from app.settings import Settings
 from app.terminal import counting, err, out, watcher
 from dicom_io.archive import StudyRow
+from dicom_io.phantom.patient import LesionKind
 from dicom_io.phantom.write import write_patient
 from dicom_io.study import Modality
+
+SHOWN = (LesionKind.CARDIOMEGALY, LesionKind.NODULE)  # what the experts that ship can find on a film and on a CT
 
 
 def run_demo(folder: Path, seed: int, settings: Settings) -> None:
@@ -21,7 +24,7 @@ def run_demo(folder: Path, seed: int, settings: Settings) -> None:
     program = open_program(settings)
     with storage(folder):
         err.print(f"drawing phantom patient {seed}: two radiographs and a CT, as DICOM, in {folder / 'dicom'}")
-        write_patient(seed, folder / "dicom")
+        write_patient(seed, folder / "dicom", kinds=SHOWN)
     with counting("ingesting") as tick:
         ingested = program.archive.ingest([folder / "dicom"], progress=tick)
     rows = [row for row in program.archive.studies() if row.uid in ingested.study_uids]

@@ -130,8 +130,9 @@ class Anatomy:
         middle_y = min(-self.front * 0.9 + depth, 24.0 - depth)
         # Ventricles: an ellipse with given half extents, its long axis 30 degrees down to the left.
         half_x, half_z = 0.41 * width, 0.43 * tall
-        long = np.sqrt(1.5 * half_x**2 - 0.5 * half_z**2)
-        short = np.sqrt(1.5 * half_z**2 - 0.5 * half_x**2)
+        # A wide heart in a short chest has no ellipse of just these extents: its short axis is then 0.6 of the height.
+        long = np.sqrt(max(1.5 * half_x**2 - 0.5 * half_z**2, (0.6 * half_x) ** 2))
+        short = np.sqrt(max(1.5 * half_z**2 - 0.5 * half_x**2, (0.6 * half_z) ** 2))
         cos, sin = float(np.cos(np.pi / 6)), 0.5
         dx, dz = x - (left - half_x), z - (floor + half_z)
         ventricles = ellipsoid(
