@@ -81,10 +81,11 @@ class Marked:
 class CtNodules:
     """The expert: nodule and mass candidates with probability, axes, volume and attenuation."""
 
-    def __init__(self, device: str = "cpu", card: Card | None = None) -> None:
+    def __init__(self, device: str = "cpu", card: Card | None = None, network: nn.Module | None = None) -> None:
+        """network: to be used instead of the card's weights, in training; else those are loaded at first use."""
         self._card = card or packaged_card(CARD)
         self._device = device
-        self._network: nn.Module | None = None
+        self._network = network
         self._building = Lock()
 
     @property

@@ -148,8 +148,12 @@ def _laid(
 
 
 def read(scan: Scan, expert: CtNodules, lungs: Lungs) -> Read:
-    """Match the expert's candidates to the scan's nodules: a candidate hits the nodule that its mask touches."""
-    marked, _ = expert.mark(scan.volume, lungs)
+    """What the expert marks in these lungs, matched to the scan's nodules."""
+    return matched(scan, expert.mark(scan.volume, lungs)[0])
+
+
+def matched(scan: Scan, marked: Sequence[Marked]) -> Read:
+    """Candidates beside the scan's nodules: a candidate hits the nodule that its mask touches."""
     best: dict[int, Marked] = {}
     false_scores = []
     for each in marked:

@@ -1,30 +1,33 @@
 """From the nodule network's scores to probabilities and an operating point, written into its card.
 
 Measured on whole scans: phantom lungs of seeds from 900,000 with the nodules of held-out training patients pasted in,
-each read with its nodules and a second time without them.
+each read with its nodules and a second time without them. Without those patients, phantoms with nodules of their own.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
 
+from dicom_io.phantom.patient import draw_patient
 from dicom_io.study import Volume
 from expert_models.card import Card, Score
 from expert_models.ct_lungs import find_lungs
 from expert_models.ct_nodules import CtNodules
 from expert_models.ct_paste import Crop
-from expert_models.evaluate_ct import Read, Scan, pasted_scans, read
+from expert_models.evaluate_ct import SPACING_MM, Read, Scan, matched, pasted_scans, phantom_scans
 
 Progress = Callable[[str], None]
 FIRST_SEED = 900_000
+PRESENT = 0.5  # calibrated: what is called present is more likely there than not
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,33 +40,45 @@ class OperatingPoint:
     least_listed: float
 
 
-def calibrate(card: Card, crops: Sequence[Crop], count: int, progress: Progress) -> OperatingPoint:
+def calibrate(card: Card, network: nn.Module, crops: Sequence[Crop], count: int, progress: Progress) -> OperatingPoint:
     """Fit on `count` scans. ValueError when the network found no true or no false candidate to fit on.
 
-    threshold: where one false candidate per scan is left; least_listed: where two are.
+    network: in evaluation mode. crops: nodules to paste; without any, phantoms with nodules of their own are read.
+    A candidate is present from a probability of one half, and listed as indeterminate from where one false candidate
+    per scan is left.
     """
     plain = {"candidate_slope": 1.0, "candidate_intercept": 0.0, "scan_slope": 1.0, "scan_intercept": 0.0}
     uncalibrated = replace(card, calibration=MappingProxyType({**card.calibration, **plain}))
-    expert = CtNodules(card=uncalibrated)
+    expert = CtNodules(card=uncalibrated, network=network)
     reads: list[Read] = []
     highest: list[tuple[float, bool]] = []
-    for scan in pasted_scans(crops, count, first_seed=FIRST_SEED):
-        lungs = find_lungs(scan.volume)
-        reads.append(read(scan, expert, lungs))
-        without = Scan(scan.name, Volume(scan.visit.hu, scan.volume.geometry), (), scan.visit)
-        for volume, has_nodule in ((scan.volume, bool(scan.nodules)), (without.volume, False)):
-            highest.append((_logit(expert.mark(volume, lungs)[1]), has_nodule))
+    for scan, without in _with_and_without(crops, count):
+        marked, scan_probability = expert.mark(scan.volume, find_lungs(scan.volume))
+        reads.append(matched(scan, marked))
+        highest.append((_logit(scan_probability), bool(scan.nodules)))
+        highest.append((_logit(expert.mark(without, find_lungs(without))[1]), False))
         progress(f"calibration scan {len(reads)} of {count}")
     true = [_logit(p) for each in reads for p in each.hit_scores if np.isfinite(p)]
     false = sorted((_logit(p) for each in reads for p in each.false_scores), reverse=True)
     if not true or not false:
         raise ValueError(f"{len(true)} true and {len(false)} false candidates are too few to calibrate on")
     slope, intercept = fitted([*true, *false], [True] * len(true) + [False] * len(false))
-    cuts = [false[min(rate * len(reads), len(false) - 1)] for rate in (1, 2)]
-    present, listed = (float(1 / (1 + np.exp(-(slope * cut + intercept)))) for cut in cuts)
+    cut = false[min(len(reads), len(false) - 1)]
+    listed = float(1 / (1 + np.exp(-(slope * cut + intercept))))
     scan_curve = fitted([score for score, _ in highest], [label for _, label in highest])
-    threshold = round(min(max(present, 0.05), 0.95), 3)
-    return OperatingPoint((slope, intercept), scan_curve, threshold, round(min(listed, threshold - 0.01), 3))
+    return OperatingPoint((slope, intercept), scan_curve, PRESENT, round(min(max(listed, 0.05), PRESENT - 0.01), 3))
+
+
+def _with_and_without(crops: Sequence[Crop], count: int) -> Iterator[tuple[Scan, Volume]]:
+    """Scans with known nodules, each with the same lungs without any."""
+    if crops:
+        for scan in pasted_scans(crops, count, first_seed=FIRST_SEED):
+            yield scan, Volume(scan.visit.hu, scan.volume.geometry)
+        return
+    seeds = range(FIRST_SEED, FIRST_SEED + count)
+    for seed, scan in zip(seeds, phantom_scans(seeds), strict=True):
+        without = draw_patient(seed, kinds=(), spacing_mm=SPACING_MM, upright=False).visits[-1]
+        yield scan, Volume(without.hu, without.geometry)
 
 
 def fitted(scores: Sequence[float], labels: Sequence[bool]) -> tuple[float, float]:

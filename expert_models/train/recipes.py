@@ -15,6 +15,7 @@ Progress = Callable[[str], None]
 
 CXR_ANATOMY = "cxr-anatomy"
 CT_NODULES = "ct-nodules"
+CALIBRATION_SCANS = 16
 
 
 def train_experts(data: Path | None, out: Path, only: str | None, progress: Progress) -> list[Path]:
@@ -43,6 +44,19 @@ def _cxr_anatomy(data: Path | None, out: Path, progress: Progress) -> Path:
 
 
 def _ct_nodules(data: Path | None, out: Path, progress: Progress) -> Path:
-    from expert_models.train.ct_nodules import train
+    from safetensors.torch import load_file
 
-    return train(data, out, progress=progress)
+    from expert_models.card import packaged_card
+    from expert_models.segment import build_network
+    from expert_models.train.ct_calibration import calibrate, write_card
+    from expert_models.train.ct_nodules import train, training_crops
+
+    weights, installed = train(data, out, progress=progress), packaged_card(CT_NODULES)
+    network = build_network(installed)
+    network.load_state_dict({name: value.float() for name, value in load_file(weights).items()})
+    crops = training_crops(data, held_out=True) if data else []
+    point = calibrate(installed, network.eval(), crops, CALIBRATION_SCANS, progress)
+    card = out / f"{CT_NODULES}.toml"
+    shutil.copyfile(CARDS / card.name, card)
+    write_card(card, weights, point, [])
+    return weights
