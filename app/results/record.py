@@ -87,6 +87,11 @@ class Record:
                     return study, series
         return None
 
+    def series_instance_uid(self, series: Series) -> str:
+        """The SeriesInstanceUID of its images: a DICOM series of several pictures becomes several Series."""
+        header = self.sources.get(series.source[0])
+        return str(header.SeriesInstanceUID) if header is not None else series.uid
+
     def comparison_of(self, finding: Finding) -> Comparison | None:
         """The comparison whose current finding this is."""
         return next((each for each in self.report.comparisons if each.finding_id == finding.id), None)

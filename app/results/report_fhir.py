@@ -160,9 +160,9 @@ class Bundled:
             "identifier": [oid(study.uid)],
             "status": "available",
             "subject": {"reference": self.urn("Patient")},
-            "numberOfSeries": len(study.series),
-            "numberOfInstances": sum(len(set(each.source)) for each in study.series),
-            "series": [self.series(each) for each in study.series],
+            "numberOfSeries": len(self.series_by_uid()),
+            "numberOfInstances": len({uid for each in study.series for uid in each.source}),
+            "series": [self.series(uid, parts) for uid, parts in self.series_by_uid().items()],
         }
         if study.acquired_on:
             resource["started"] = moment(study.acquired_on)
@@ -170,17 +170,25 @@ class Bundled:
             resource["description"] = study.request.procedure
         return resource
 
-    def series(self, series: Series) -> Json:
-        """One series with its instances."""
+    def series_by_uid(self) -> dict[str, list[Series]]:
+        """The study's series by their SeriesInstanceUID, the pictures of one DICOM series together again."""
+        together: dict[str, list[Series]] = {}
+        for series in self.record.study.series:
+            together.setdefault(self.record.series_instance_uid(series), []).append(series)
+        return together
+
+    def series(self, uid: str, parts: list[Series]) -> Json:
+        """One DICOM series with its instances."""
+        sources = dict.fromkeys(source for series in parts for source in series.source)
         instances = [
-            {"uid": uid, "sopClass": {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{source.SOPClassUID}"}}
-            for uid in dict.fromkeys(series.source)
-            if (source := self.record.sources.get(uid)) is not None
+            {"uid": source, "sopClass": {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{header.SOPClassUID}"}}
+            for source in sources
+            if (header := self.record.sources.get(source)) is not None
         ]
         resource: Json = {
-            "uid": series.uid,
-            "modality": {"system": SYSTEMS["DCM"], "code": str(series.modality)},
-            "numberOfInstances": len(set(series.source)),
+            "uid": uid,
+            "modality": {"system": SYSTEMS["DCM"], "code": str(parts[0].modality)},
+            "numberOfInstances": len(sources),
         }
         return {**resource, **({"instance": instances} if instances else {})}
 

@@ -232,7 +232,7 @@ def segmented(record: Record, segmentation: Segmentation, number: int, shared: d
                 SEGMENTATION_STORAGE,
                 uid,
                 number,
-                source_series=sr.SourceSeriesForSegmentation(series.uid),
+                source_series=sr.SourceSeriesForSegmentation(record.series_instance_uid(series)),
             ),
             **shared,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from copy import copy
 from dataclasses import replace
 
 import pytest
@@ -113,3 +114,20 @@ def test_an_unknown_element_is_refused(dx_record: Record) -> None:
     resources(bundle, "Patient")[0]["colour"] = "blue"
     with pytest.raises(ResultRefused, match="not valid FHIR"):
         validate(bundle)
+
+
+def test_two_pictures_of_one_dicom_series_are_one_series_again(dx_record: Record) -> None:
+    (series,) = dx_record.study.series
+    first = dx_record.sources[series.source[0]]
+    second = copy(first)
+    second.SOPInstanceUID = "1.2.3.4.5.6"
+    study = replace(
+        dx_record.study,
+        series=(series, replace(series, uid="1.2.3.4.5.6", source=("1.2.3.4.5.6",))),
+    )
+    record = Record(dx_record.report, study, dx_record.masks, {**dx_record.sources, "1.2.3.4.5.6": second})
+    (imaging,) = resources(made(record), "ImagingStudy")
+    assert imaging["numberOfSeries"] == 1
+    assert imaging["numberOfInstances"] == 2
+    assert [each["uid"] for each in imaging["series"]] == [str(first.SeriesInstanceUID)]
+    assert [each["uid"] for each in imaging["series"][0]["instance"]] == [series.source[0], "1.2.3.4.5.6"]
