@@ -93,6 +93,26 @@ def test_a_mirrored_or_inverted_frontal_is_refused_because_sides_would_be_wrong(
     assert "left and right" in caught.value.left_out[0].reason
 
 
+def test_a_mirrored_picture_without_a_view_is_refused_too(make) -> None:
+    with pytest.raises(NoStudy) as caught:
+        assemble([Instance("a", make.dx(ViewPosition=None, PatientOrientation=["R", "F"]))], b"s" * 32)
+    assert "left and right" in caught.value.left_out[0].reason
+
+
+def test_a_value_that_cannot_be_read_costs_its_image_alone(make, assembled) -> None:
+    odd = make.dx(InstanceNumber=2, SeriesInstanceUID=generate_uid())
+    odd.EstimatedRadiographicMagnificationFactor = ["1.1", "1.2"]
+    study = assembled(make.dx(), odd)
+    assert len(study.series) == 1
+    assert [each.reason for each in study.left_out] == ["a value in its header cannot be read"]
+
+
+def test_padding_without_a_pixel_representation_is_read_as_unsigned(make, assembled) -> None:
+    image = make.dx(PixelPaddingValue=0)
+    del image.PixelRepresentation
+    assert len(assembled(image).series) == 1
+
+
 def test_a_lateral_has_no_left_and_right_to_confuse(make, assembled) -> None:
     assert len(assembled(make.dx(ViewPosition="LL", PatientOrientation=["A", "F"])).series) == 1
 
