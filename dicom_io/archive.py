@@ -267,7 +267,9 @@ class FolderArchive:
         earlier = [
             (each.acquired_on, each)
             for each in _described(folder.path.parent)
-            if each.path != folder.path and each.acquired_on is not None and each.acquired_on < study.acquired_on
+            if each.path != folder.path
+            and each.acquired_on is not None
+            and _is_before(each.acquired_on, study.acquired_on)
         ]
         earlier.sort(key=lambda pair: (pair[0], pair[1].uid), reverse=True)
         kinds = {series.modality.is_projection for series in study.series}
@@ -341,3 +343,10 @@ def _described(patient: Path, key: str | None = None) -> Iterator[_Folder]:
             dates = [datetime.fromisoformat(row["acquired_on"]) for row in rows if row["acquired_on"]]
             modalities = frozenset(Modality(row["modality"]) for row in rows)
             yield _Folder(path, rows[0]["uid"], min(dates, default=None), modalities)
+
+
+def _is_before(one: datetime, other: datetime) -> bool:
+    """True when it is certain: of one day, midnight is what a study without a StudyTime has, and tells no order."""
+    if one.date() == other.date() and datetime.min.time() in (one.time(), other.time()):
+        return False
+    return one < other

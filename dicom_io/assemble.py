@@ -32,6 +32,8 @@ VIEWS = {
     **{(scheme, code): view for scheme in ("SRT", "SNM3") for code, view in OLD_VIEWS.items()},
 }
 FRONTAL = frozenset(["PA", "AP"])
+# What an impossible value in a header makes pydicom, or the reading of it, raise.
+HEADER_FAULTS = (AttributeError, ValueError, TypeError, IndexError, KeyError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,6 +156,8 @@ def _series(group: Sequence[Instance], left_out: list[LeftOut]) -> list[Series]:
                 series.append(_radiograph(each))
             except UnsupportedImage as exc:
                 left_out.append(LeftOut(each.name, str(exc)))
+            except HEADER_FAULTS:
+                left_out.append(LeftOut(each.name, "a value in its header cannot be read"))
     if len(series) > 1:
         series = [replace(each, uid=each.source[0]) for each in series]
     return series
@@ -185,7 +189,7 @@ def _radiograph(each: Instance) -> Series:
     dataset = each.dataset
     view = view_of(dataset)
     directions = text(dataset, "PatientOrientation").upper().split("\\")
-    if view in FRONTAL and (directions[0][:1] == "R" or directions[-1][:1] == "H"):
+    if (view is None or view in FRONTAL) and (directions[0][:1] == "R" or directions[-1][:1] == "H"):
         raise UnsupportedImage("it is stored mirrored or upside down, so left and right cannot be told safely")
     (stored,) = stored_frames(dataset)
     values = radiograph(stored, dataset)
@@ -252,6 +256,9 @@ def _volume(stack: Stack) -> tuple[Volume | None, Sequence[Slice], list[LeftOut]
                 hounsfield(stored, slices[index].slope, slices[index].intercept, padding, out=voxels[index])
         except UnsupportedImage as exc:
             failed |= {index: LeftOut(slices[index].name, str(exc)) for index in members}
+        except HEADER_FAULTS:
+            reason = "a value in its header cannot be read"
+            failed |= {index: LeftOut(slices[index].name, reason) for index in members}
     if not failed:
         return Volume(voxels, stack.geometry), slices, []
     good = [index for index in range(len(slices)) if index not in failed]

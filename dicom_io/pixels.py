@@ -130,7 +130,7 @@ def padding_of(dataset: Dataset) -> tuple[int, int] | None:
         value = dataset.get(keyword)
         if not isinstance(value, int):
             break
-        if dataset.PixelRepresentation == 1 and value >= 1 << (dataset.BitsAllocated - 1):
+        if dataset.get("PixelRepresentation") == 1 and value >= 1 << (dataset.BitsAllocated - 1):
             value -= 1 << dataset.BitsAllocated  # a negative value that was written as an unsigned one
         values.append(value)
     return (min(values), max(values)) if values else None

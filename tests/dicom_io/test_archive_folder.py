@@ -114,6 +114,15 @@ def test_priors_of_the_same_patient_newest_first_and_strictly_earlier(make, arch
     assert archive.load("1.2.3.3").priors == ()
 
 
+def test_a_study_of_the_same_day_without_a_time_is_no_prior(make, archive: FolderArchive) -> None:
+    timeless = dated(make, 20, StudyTime=None)
+    timed = dated(make, 20, StudyTime="0815")
+    timed.StudyInstanceUID = "1.2.3.99"
+    archive.ingest([("a", make.encode(timeless)), ("b", make.encode(timed)), ("c", make.encode(dated(make, 19)))])
+    assert [prior.uid for prior in archive.load("1.2.3.99").priors] == ["1.2.3.19"]
+    assert [prior.uid for prior in archive.load("1.2.3.20").priors] == ["1.2.3.19"]
+
+
 def test_no_more_priors_than_asked_for_and_those_of_its_kind_first(make, tmp_path: Path) -> None:
     archive = FolderArchive(tmp_path, SECRET, priors=2)
     ct = [
