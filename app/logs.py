@@ -1,6 +1,6 @@
 """Logs go to stderr, as lines for people or as JSON, and never hold patient data.
 
-Code logs keyed hashes (dicom_io.identity.short), not UIDs. Should a raw UID slip into an event all the same, for
+Code logs keyed hashes (dicom_io.identity.study_key), not UIDs. Should a raw UID slip into an event all the same, for
 example inside the message of a library, the redactor below takes it out.
 """
 

@@ -48,20 +48,20 @@ def patient_key(dataset: Dataset, secret: bytes) -> str:
     Without an id, or with a placeholder for one ("ANONYMOUS", "0"), the key is made from the Study Instance UID: such
     a study is never linked to another, because a missing prior is a nuisance and a wrong one a danger.
     """
-    patient_id = _text(dataset, "PatientID")
-    if patient_id.upper() in PLACEHOLDERS or not patient_id.strip("0"):
+    if not has_patient_id(dataset):
         return _key(secret, "patient of study", _text(dataset, "StudyInstanceUID"))
-    return _key(secret, "patient", patient_id, _text(dataset, "IssuerOfPatientID"))
+    return _key(secret, "patient", _text(dataset, "PatientID"), _text(dataset, "IssuerOfPatientID"))
+
+
+def has_patient_id(dataset: Dataset) -> bool:
+    """False without a PatientID, and for what is typed in its place: such an id is shared by many patients."""
+    patient_id = _text(dataset, "PatientID")
+    return bool(patient_id.strip("0")) and patient_id.upper() not in PLACEHOLDERS
 
 
 def study_key(study_uid: str, secret: bytes) -> str:
     """The key of a study, 32 hexadecimal digits: its folder in the archive."""
     return _key(secret, "study", study_uid.strip())
-
-
-def short(uid: str) -> str:
-    """Eight hexadecimal digits that stand for a UID in a log line; not a key, and not to be looked up by."""
-    return sha256(uid.encode()).hexdigest()[:8]
 
 
 def contradict(one: Dataset, other: Dataset) -> bool:

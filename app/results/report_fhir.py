@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID, uuid5
@@ -31,6 +31,7 @@ from app.results.coded import (
 from app.results.errors import ResultRefused
 from app.results.record import Record
 from app.results.words import PRODUCT, growth_of
+from dicom_io.identity import has_patient_id
 from dicom_io.study import Series
 from expert_models.codes import PROBABILITY
 from expert_models.finding import Code, Finding, Measurement, Presence
@@ -112,10 +113,14 @@ class Bundled:
         return {"fullUrl": resource.pop("_urn"), "resource": resource, "request": request}
 
     def patient(self) -> Json:
-        """The patient as the images name them."""
+        """The patient as the images name them.
+
+        A placeholder for an id ("ANONYMOUS", "0") must not make one patient of many: the keyed hash takes its place.
+        """
         header = self.header
-        number = str(header.get("PatientID") or "") or self.record.study.patient_key
-        issuer = str(header.get("IssuerOfPatientID") or "")
+        is_known = has_patient_id(header)
+        number = str(header.PatientID).strip() if is_known else self.record.study.patient_key
+        issuer = str(header.get("IssuerOfPatientID") or "") if is_known else ""
         patient: Json = {
             "resourceType": "Patient",
             "_urn": self.urn("Patient"),
@@ -134,8 +139,8 @@ class Bundled:
             patient["name"] = [{key: value for key, value in patient["name"][0].items() if value}]
         if sex := GENDERS.get(str(header.get("PatientSex") or "")):
             patient["gender"] = sex
-        if len(born := str(header.get("PatientBirthDate") or "")) == 8 and born.isdigit():
-            patient["birthDate"] = f"{born[:4]}-{born[4:6]}-{born[6:]}"
+        if born := birth_date(str(header.get("PatientBirthDate") or "")):
+            patient["birthDate"] = born
         return patient
 
     def device(self) -> Json:
@@ -285,6 +290,16 @@ class Bundled:
         if html is not None:
             resource["presentedForm"] = [attachment(html)]
         return {key: value for key, value in resource.items() if value != []}
+
+
+def birth_date(stated: str) -> str:
+    """A DICOM date as FHIR writes it; "" for what is no day of the calendar, such as 30 February."""
+    if len(stated) != 8 or not stated.isdigit():
+        return ""
+    try:
+        return date(int(stated[:4]), int(stated[4:6]), int(stated[6:])).isoformat()
+    except ValueError:
+        return ""
 
 
 def attachment(html: bytes) -> Json:

@@ -83,6 +83,19 @@ def test_patient_study_and_order_are_those_of_the_images(ct_record: Record) -> N
     assert order["identifier"][0]["value"] == "A-2024-7"
 
 
+@pytest.mark.parametrize("placeholder", ["", "ANONYMOUS", "000"])
+def test_a_placeholder_for_an_id_never_makes_one_patient_of_many(ct_record: Record, placeholder: str) -> None:
+    ct_record.header.PatientID = placeholder
+    (patient,) = resources(made(ct_record), "Patient")
+    assert patient["identifier"][0]["value"] == ct_record.study.patient_key
+
+
+def test_a_birth_date_that_is_no_day_costs_no_bundle(ct_record: Record) -> None:
+    ct_record.header.PatientBirthDate = "19600231"
+    (patient,) = resources(made(ct_record), "Patient")
+    assert "birthDate" not in patient
+
+
 def test_without_an_accession_number_there_is_no_order(bare_record: Record) -> None:
     del bare_record.header.AccessionNumber
     record = replace(bare_record, study=replace(bare_record.study, request=Request()))
