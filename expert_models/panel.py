@@ -7,9 +7,11 @@ import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from threading import Lock
 
 import numpy as np
+import numpy.typing as npt
 
 from dicom_io.study import Series, Study
 from expert_models.compare import comparable_prior, compare_findings, of_kind
@@ -33,7 +35,7 @@ class Panel:
     def examine(self, study: Study) -> tuple[Finding, ...]:
         """Every expert's findings on the study, ids f1, f2 ... Never raises for a failing expert.
 
-        Of several reconstructions of one CT acquisition, each expert reads the one with the most slices. A study that
+        Of several reconstructions of one place in one CT, each expert reads the one with the most slices. A study that
         every expert refuses becomes not_assessed with the reasons: silence would read as normal.
         """
         found: list[Finding] = []
@@ -99,14 +101,33 @@ class Panel:
 
 
 def worth_reading(accepted: Sequence[Series]) -> list[Series]:
-    """The series without coarser reconstructions of the same CT acquisition (same frame of reference)."""
-    best: dict[str, Series] = {}
-    for series in accepted:
-        frame = series.volume.geometry.frame_of_reference_uid
-        key = series.uid if series.modality.is_projection or frame is None else frame
-        if key not in best or series.volume.shape[0] > best[key].volume.shape[0]:
-            best[key] = series
-    return list(best.values())
+    """The series without coarser reconstructions of the same CT acquisition.
+
+    That is: of the same frame of reference, and at least half covered by a series of more slices. A chest and an
+    abdomen scanned in one sitting share the frame of reference, but not the place, and both are read.
+    """
+    kept: list[Series] = []
+    for series in sorted(accepted, key=lambda each: -each.volume.shape[0]):
+        if not any(_covers(finer, series) for finer in kept):
+            kept.append(series)
+    return [series for series in accepted if series in kept]
+
+
+def _covers(finer: Series, series: Series) -> bool:
+    """Whether the finer stack holds at least half of the other's length along the other's slices."""
+    frame = series.volume.geometry.frame_of_reference_uid
+    if series.modality.is_projection or frame is None or finer.volume.geometry.frame_of_reference_uid != frame:
+        return False
+    along = series.volume.geometry.affine[:3, 0] / series.volume.geometry.spacing_mm[0]
+    (low, high), (finer_low, finer_high) = (_extent_mm(each, along) for each in (series, finer))
+    return min(high, finer_high) - max(low, finer_low) >= (high - low) / 2
+
+
+def _extent_mm(series: Series, along: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Where the series begins and ends along a unit vector (3,) of patient space, in mm."""
+    corners = list(product(*((-0.5, length - 0.5) for length in series.volume.shape)))
+    places = series.volume.geometry.to_patient(corners) @ along
+    return float(places.min()), float(places.max())
 
 
 def _failed(expert: Expert, error: Exception) -> list[Finding]:

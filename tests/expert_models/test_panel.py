@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from dicom_io.study import Modality
+from dicom_io.study import Geometry, Modality, Volume
 from expert_models.codes import CARDIOMEGALY, CARDIOTHORACIC_RATIO, HEART, LUNG, LUNG_NODULE, RATIO
 from expert_models.errors import WeightsMismatch
 from expert_models.finding import Change, Presence
@@ -67,6 +68,17 @@ def test_of_two_reconstructions_the_finer_is_read_once(make: Any, masks: Any) ->
     thick, thin, other = make.ct("1.2", 10), make.ct("1.3", 40), make.ct("1.4", 5, frame="8.8")
     findings = Panel([expert], masks).examine(make.study(thick, thin, other))
     assert [each.regions[0].series_uid for each in findings] == ["1.3", "1.4"]
+
+
+def test_two_places_in_one_frame_of_reference_are_both_read(make: Any, masks: Any) -> None:
+    """A chest of 10 cm and an abdomen of 40 cm, the patient not moved: coarse or not, nobody else shows the chest."""
+    expert = make.expert(modality=Modality.CT, says=lambda series: [make.found(LUNG, series_uid=series.uid)])
+    abdomen, chest = make.ct("1.3", 40), make.ct("1.2", 10)
+    affine = chest.volume.geometry.affine.copy()
+    affine[2, 3] = 360.0  # begins 36 cm up: 4 of its 10 cm lie in the other
+    chest = replace(chest, volume=Volume(chest.volume.voxels, Geometry(affine, "9.9")))
+    findings = Panel([expert], masks).examine(make.study(abdomen, chest))
+    assert [each.regions[0].series_uid for each in findings] == ["1.3", "1.2"]
 
 
 def test_the_same_pixels_are_examined_once(make: Any, masks: Any) -> None:
