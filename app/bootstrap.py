@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import structlog
 
-from app.errors import AppError, UnknownBackend
+from app.errors import AppError, BadSetting, UnknownBackend
 from app.pipeline import Parts
 from app.settings import Settings
 from dicom_io.archive import FolderArchive
@@ -145,12 +145,15 @@ def open_language_model(settings: Settings) -> LanguageModel | None:
         case "openai+http" | "openai+https":
             from medmllm.adapters.openai import OpenAiModel
 
-            return OpenAiModel(
-                settings.mllm_url,
-                model=settings.mllm_model or None,
-                api_key=settings.mllm_api_key.get_secret_value(),
-                timeout_s=settings.mllm_timeout_s,
-            )
+            try:
+                return OpenAiModel(
+                    settings.mllm_url,
+                    model=settings.mllm_model or None,
+                    api_key=settings.mllm_api_key.get_secret_value(),
+                    timeout_s=settings.mllm_timeout_s,
+                )
+            except ValueError as exc:
+                raise BadSetting(f"mllm_url: {exc}") from exc
         case other:
             raise UnknownBackend("mllm_url", other, ["template", "openai+http", "openai+https"])
 

@@ -83,7 +83,7 @@ def _backends(settings: Settings) -> Iterator[Checkup]:
         model = open_language_model(settings)
         if model is None:
             return "the template writer; no language model is set"
-        return f"{model.name} answers"
+        return f"the language model {model.name}, which is first asked when a report is written"
 
     yield _look("backend", "encoder", encoder)
     yield _look("backend", "library", library)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from app.bootstrap import open_language_model
 from app.errors import BadSetting
 from app.settings import Settings, load_settings
 
@@ -80,3 +81,8 @@ def test_every_setting_is_documented_with_its_default() -> None:
         assert f"WETREAD_{name.upper()}" in rows[name]
         if isinstance(field.default, str | int | float) and field.default != "":
             assert f"`{field.default}`" in rows[name], f"{name}: the default {field.default!r} is not in its row"
+
+
+def test_a_language_models_url_that_cannot_be_is_a_setting_and_not_a_fault() -> None:
+    with pytest.raises(BadSetting, match="mllm_url: a language model's URL looks like"):
+        open_language_model(Settings(mllm_url="openai+http://"))
