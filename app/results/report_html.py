@@ -15,8 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from app.results import words
-from app.results.pictures import Picture, Shape, pictures_of, sentence_id
+from app.results.pictures import Picture, pictures_of, sentence_id
 from app.results.record import Record
+from app.results.shapes import Shape
 from expert_models.codes import ANATOMY
 from expert_models.finding import Finding
 from medmllm.report import Section

@@ -28,9 +28,10 @@ from reportlab.platypus import (
 )
 
 from app.results import words
-from app.results.pictures import Picture, Shape, pictures_of
+from app.results.pictures import Picture, pictures_of
 from app.results.record import Record
 from app.results.report_html import patient_of
+from app.results.shapes import Shape
 from dicom_io.study import LeftOut
 from medmllm.report import Section, Sentence
 
