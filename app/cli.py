@@ -75,7 +75,9 @@ def report(
         raise NothingToReport("none of the files given is part of a CT or X-ray study", left_out)
     earlier_uids = set(earlier.study_uids) if earlier else set()
     wanted = [uid for uid in current.study_uids if uid not in earlier_uids]
-    report_studies(program, wanted, out, as_json=as_json, left_out=left_out)
+    if not wanted:
+        raise NothingToReport("every study given is also given as a prior", left_out)
+    report_studies(program, wanted, out, priors_given=earlier_uids, as_json=as_json, left_out=left_out)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from rich.markup import escape
@@ -18,12 +18,18 @@ from app.results.text import as_text
 from app.results.write import write_results
 from app.terminal import counting, err, out, show_left_out, watcher
 from dicom_io.errors import NoStudy
-from dicom_io.study import LeftOut
+from dicom_io.study import LeftOut, Study
 from medmllm.report import Report
 
 
 def report_studies(
-    program: Program, study_uids: Sequence[str], folder: Path, *, as_json: bool, left_out: Sequence[LeftOut]
+    program: Program,
+    study_uids: Sequence[str],
+    folder: Path,
+    *,
+    priors_given: Collection[str] = (),
+    as_json: bool,
+    left_out: Sequence[LeftOut],
 ) -> None:
     """Report on each study; its results go to FOLDER, or to a folder of its own below it when there are several."""
     written: list[Report] = []
@@ -40,7 +46,9 @@ def report_studies(
             continue
         written.append(report)
         try:
-            hand_over(program, report, place, show=not as_json)
+            study = hand_over(program, report, place, show=not as_json)
+            if priors_given and not {prior.uid for prior in study.priors} & set(priors_given):
+                err.print("[yellow]the prior given is not used[/yellow]: it is of another patient, or not earlier")
         except ResultsIncomplete as exc:  # the next study must not pay for it
             incomplete.append(exc)
             err.print(f"[red]wetread:[/red] {escape(str(exc))}")
@@ -56,8 +64,8 @@ def report_studies(
         raise incomplete[-1]
 
 
-def hand_over(program: Program, report: Report, folder: Path, *, show: bool = True) -> None:
-    """The report's text on standard output, its results into the folder."""
+def hand_over(program: Program, report: Report, folder: Path, *, show: bool = True) -> Study:
+    """The report's text on standard output, its results into the folder; returns the study as it was read for them."""
     record = Record(
         report=report,
         study=program.archive.load(report.study_uid),
@@ -69,3 +77,4 @@ def hand_over(program: Program, report: Report, folder: Path, *, show: bool = Tr
     with storage(folder), counting("writing results") as tick:
         paths = write_results(record, folder, progress=tick)
     err.print(f"  {len(paths)} results in {folder}")
+    return record.study

@@ -188,9 +188,11 @@ def _report(reports: Sequence[Instance], left_out: list[LeftOut]) -> str | None:
 def _radiograph(each: Instance) -> Series:
     dataset = each.dataset
     view = view_of(dataset)
-    directions = text(dataset, "PatientOrientation").upper().split("\\")
-    if (view is None or view in FRONTAL) and (directions[0][:1] == "R" or directions[-1][:1] == "H"):
+    across, down = [each[:1] for each in (*text(dataset, "PatientOrientation").upper().split("\\"), "")][:2]
+    if (view is None or view in FRONTAL) and (across == "R" or down == "H"):
         raise UnsupportedImage("it is stored mirrored or upside down, so left and right cannot be told safely")
+    if view in FRONTAL and (across not in ("", "L") or down not in ("", "F")):
+        raise UnsupportedImage("it is a frontal view stored on its side")
     (stored,) = stored_frames(dataset)
     values = radiograph(stored, dataset)
     description = text(dataset, "SeriesDescription")

@@ -6,6 +6,7 @@ impression; whatever fails its checks twice, or was left out, is said in the tem
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -23,6 +24,8 @@ from medmllm.views import Frame, views_of
 from rag.evidence import Evidence
 
 WRITTEN = (Section.FINDINGS, Section.IMPRESSION)  # the sections that the model writes
+
+LOG = logging.getLogger(__name__)
 
 
 class MllmWriter:
@@ -50,6 +53,9 @@ class MllmWriter:
             why = f"{exc}".rstrip(".")
         except (TimeoutError, ConnectionError) as exc:
             why = f"it does not answer ({type(exc).__name__})"
+        except Exception as exc:  # a defect on the model's path must cost the model's text, not the report
+            LOG.exception("the language model's answer could not be used")
+            why = f"its answer could not be used ({type(exc).__name__})"
         return replace(base, notices=(*base.notices, f"The language model did not write this report: {why}."))
 
     def _with_model(self, model: LanguageModel, base: Report, study: Study) -> Report:

@@ -93,6 +93,13 @@ def test_a_mirrored_or_inverted_frontal_is_refused_because_sides_would_be_wrong(
     assert "left and right" in caught.value.left_out[0].reason
 
 
+@pytest.mark.parametrize("orientation", [["F", "L"], ["L", "A"]])
+def test_a_frontal_on_its_side_is_refused(make, orientation) -> None:
+    with pytest.raises(NoStudy) as caught:
+        assemble([Instance("a", make.dx(PatientOrientation=orientation))], b"s" * 32)
+    assert caught.value.left_out[0].reason == "it is a frontal view stored on its side"
+
+
 def test_a_mirrored_picture_without_a_view_is_refused_too(make) -> None:
     with pytest.raises(NoStudy) as caught:
         assemble([Instance("a", make.dx(ViewPosition=None, PatientOrientation=["R", "F"]))], b"s" * 32)

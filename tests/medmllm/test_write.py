@@ -141,3 +141,10 @@ def test_an_injected_order_that_the_model_obeys_is_still_caught(make, film_case)
     report, _ = write(replace(film_case, study=study), obeyed, obeyed)
     assert report.writer == "template"
     assert "normal" not in " ".join(s.text for s in report.sentences if s.section is not Section.INDICATION)
+
+
+def test_a_defect_on_the_models_path_costs_the_models_text_and_not_the_report(film_case) -> None:
+    report, _ = write(film_case, ZeroDivisionError("a defect"))
+    assert report.writer == "template"
+    assert report.notices[-1].endswith("its answer could not be used (ZeroDivisionError).")
+    assert report.notices[0] == "earlier notice"
