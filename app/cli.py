@@ -253,12 +253,13 @@ def doctor(as_json: AsJson = False) -> None:
 def main() -> None:
     """Run a command; what the user can mend is one sentence on stderr and an exit code, the rest a traceback."""
     from dicom_io.errors import ArchiveUnavailable, DicomError
+    from expert_models.errors import MasksUnavailable
 
     try:
         app()
     except AppError as exc:
         fail(str(exc), exc.exit_code)
-    except ArchiveUnavailable as exc:
+    except (ArchiveUnavailable, MasksUnavailable) as exc:
         fail(str(exc), StorageFailed.exit_code)
     except DicomError as exc:
         fail(str(exc), NothingToReport.exit_code)

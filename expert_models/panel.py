@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from dicom_io.study import Series, Study
 from expert_models.compare import comparable_prior, compare_findings, of_kind
-from expert_models.errors import ExpertError
+from expert_models.errors import ExpertError, MasksUnavailable
 from expert_models.finding import Code, Comparison, ExpertTag, Finding, Presence
 from expert_models.ports import Expert, Masks
 
@@ -82,6 +82,8 @@ class Panel:
         for series in worth_reading(accepted):
             try:
                 found += self._examined(expert, series)
+            except MasksUnavailable:
+                raise
             except Exception as exc:  # as above
                 found += _failed(expert, exc)
         return found, reasons

@@ -16,7 +16,10 @@ class Masks(Protocol):
     """Where boolean masks are kept, by content."""
 
     def save(self, mask: npt.NDArray[np.bool_]) -> str:
-        """Keep a mask of any 3-D shape and return its key; the same mask gives the same key."""
+        """Keep a mask of any 3-D shape and return its key; the same mask gives the same key.
+
+        Raises MasksUnavailable when it cannot be kept.
+        """
 
     def load(self, key: str) -> npt.NDArray[np.bool_]:
         """The mask of this key; KeyError when there is none."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
+from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
 
 import numpy as np
 import numpy.typing as npt
 
-from app.errors import storage
+from app.errors import WHY
+from expert_models.errors import MasksUnavailable
 
 
 class FolderMasks:
@@ -19,7 +21,7 @@ class FolderMasks:
         self._folder = folder
 
     def save(self, mask: npt.NDArray[np.bool_]) -> str:
-        """Keep a boolean mask of three axes; its key is the sha256 of shape and bits."""
+        """Keep a boolean mask of three axes; its key is the sha256 of shape and bits. Raises MasksUnavailable."""
         if mask.dtype != np.bool_ or mask.ndim != 3:
             raise ValueError(f"a mask is boolean with three axes, got {mask.dtype} {mask.shape}")
         bits = np.packbits(mask)
@@ -27,10 +29,17 @@ class FolderMasks:
         path = self._path(key)
         if path.exists():
             return key
-        with storage(path.parent):
-            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-                np.savez_compressed(part, bits=bits, shape=np.array(mask.shape, dtype=np.int64))
-            Path(part.name).replace(path)
+        part = path.with_suffix(f".{token_hex(8)}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                np.savez_compressed(file, bits=bits, shape=np.array(mask.shape, dtype=np.int64))
+            part.replace(path)
+        except OSError as exc:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            why = WHY.get(exc.errno or 0, exc.strerror or type(exc).__name__)
+            raise MasksUnavailable(f"masks cannot be kept in {self._folder}: {why}") from exc
         return key
 
     def load(self, key: str) -> npt.NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from app.adapters.blobs import FolderMasks, MemoryMasks
-from app.errors import StorageFailed
+from expert_models.errors import MasksUnavailable
 from expert_models.ports import Masks
 
 
@@ -40,5 +40,5 @@ def test_an_unknown_key_is_a_key_error(masks: Masks) -> None:
 
 def test_a_folder_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "masks").write_text("in the way")
-    with pytest.raises(StorageFailed, match="a file stands where a folder is needed"):
+    with pytest.raises(MasksUnavailable, match="a file stands where a folder is needed"):
         FolderMasks(tmp_path / "masks").save(np.ones((1, 2, 3), bool))

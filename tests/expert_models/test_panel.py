@@ -3,9 +3,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from dicom_io.study import Geometry, Modality, Volume
 from expert_models.codes import CARDIOMEGALY, CARDIOTHORACIC_RATIO, HEART, LUNG, LUNG_NODULE, RATIO
-from expert_models.errors import WeightsMismatch
+from expert_models.errors import MasksUnavailable, WeightsMismatch
 from expert_models.finding import Change, Presence
 from expert_models.panel import Panel
 
@@ -113,3 +115,9 @@ def test_without_a_prior_there_is_no_comparison(make: Any, masks: Any) -> None:
     panel = Panel([make.expert()], masks)
     now = make.study(make.film(), priors=(make.study(make.ct(), uid="2.0"),))
     assert panel.compare(now, panel.examine(now)) == ()
+
+
+def test_a_store_that_takes_no_masks_ends_the_examination(make: Any, masks: Any) -> None:
+    full = make.expert("sound", error=MasksUnavailable("masks cannot be kept: the disk is full"))
+    with pytest.raises(MasksUnavailable):
+        Panel([full], masks).examine(make.study(make.film()))
