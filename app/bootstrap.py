@@ -154,8 +154,16 @@ def open_language_model(settings: Settings) -> LanguageModel | None:
                 )
             except ValueError as exc:
                 raise BadSetting(f"mllm_url: {exc}") from exc
+        case "scripted":
+            from medmllm.adapters.scripted import ScriptedModel
+
+            script = Path(unquote(urlsplit(settings.mllm_url).path))
+            if not script.is_file():
+                raise BadSetting(f"mllm_url names a script that is no file: {script}")
+            answers = script.read_text(encoding="utf-8").split("\n---\n")
+            return ScriptedModel(answers)
         case other:
-            raise UnknownBackend("mllm_url", other, ["template", "openai+http", "openai+https"])
+            raise UnknownBackend("mllm_url", other, ["template", "scripted", "openai+http", "openai+https"])
 
 
 def open_writer(settings: Settings) -> Writer:
