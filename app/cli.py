@@ -201,8 +201,11 @@ def train_experts_command(
 
     if data is not None:
         check_paths([data])
-    with storage(out):
-        train_experts(data, out, only, say)
+    try:
+        with storage(out):
+            train_experts(data, out, only, say)
+    except (ValueError, ImportError) as exc:  # no such recipe, data it cannot train on, or a package it needs
+        raise BadSetting(f"training cannot start: {exc}") from exc
 
 
 @evaluate_app.command("experts")

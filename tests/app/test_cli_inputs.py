@@ -102,3 +102,8 @@ def test_an_empty_archive_is_said_or_is_an_empty_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["phantom:5-2", "phantom:x", "nowhere"])
 def test_an_evaluation_source_that_is_none(tmp_path: Path, source: str) -> None:
     assert_one_sentence(wetread("evaluate", "experts", "--data", source, home=tmp_path), 2, source)
+
+
+def test_a_recipe_that_does_not_exist(tmp_path: Path) -> None:
+    run = wetread("train", "experts", "--only", "nothing", home=tmp_path)
+    assert_one_sentence(run, 2, "nothing", "cxr-anatomy", "ct-nodules")
