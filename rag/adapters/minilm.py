@@ -64,7 +64,7 @@ def load(folder: Path) -> tuple[Tokenizer, BertModel]:
     """Tokenizer and network from files alone.
 
     Where the processor multiplies bfloat16 by itself, the network does: 2.3 times faster, cosine to the float32 vectors
-    at least 0.9999 (measured over the starter library).
+    at least 0.9999 (measured on 34 passages of the starter library, one thread).
     """
     import torch
     from safetensors.torch import load_file
