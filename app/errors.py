@@ -4,7 +4,10 @@ AppError                 1
 ├── BadSetting           2  a setting is unknown or has a value that cannot be
 │   └── UnknownBackend   2  a URL names a backend that does not exist
 ├── NothingToReport      3  no input held a study that can be reported on
-└── StorageFailed        4  a folder or database cannot be read or written (full, read-only, absent)
+├── StorageFailed        4  a folder or database cannot be read or written (full, read-only, absent)
+├── QueueUnavailable     4  the queue of jobs does not answer
+├── PeerUnavailable      4  a PACS or another system does not answer, or does not take what it is sent
+└── Outdated             1  a report was changed by somebody else meanwhile
 """
 
 from __future__ import annotations
@@ -50,6 +53,22 @@ class StorageFailed(AppError):  # noqa: N818
     """A folder or database cannot be read or written."""
 
     exit_code = 4
+
+
+class QueueUnavailable(AppError):  # noqa: N818
+    """The queue of jobs does not answer."""
+
+    exit_code = 4
+
+
+class PeerUnavailable(AppError):  # noqa: N818
+    """A PACS or another system does not answer, or does not take what it is sent."""
+
+    exit_code = 4
+
+
+class Outdated(AppError):  # noqa: N818
+    """A report was changed by somebody else meanwhile."""
 
 
 WHY = {

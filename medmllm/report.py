@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from expert_models.finding import Comparison, Finding, Region
@@ -62,12 +63,16 @@ class Grounding:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One sentence of the report. A sentence with an empty grounding is shown as ungrounded."""
+    """One sentence of the report. A sentence with an empty grounding is shown as ungrounded.
+
+    is_edited: a person wrote or changed it; it keeps the grounding of the sentence it replaces, its checks made again.
+    """
 
     text: str
     section: Section
     grounding: Grounding = field(default_factory=Grounding)
     checks: tuple[Check, ...] = ()
+    is_edited: bool = False
 
     def __post_init__(self) -> None:
         if not self.text.strip():
@@ -80,11 +85,27 @@ class Sentence:
 
 
 @dataclass(frozen=True, slots=True)
+class Signature:
+    """Who answers for a report: the signing person's name, their organization, and when (with a time zone)."""
+
+    name: str
+    organization: str
+    signed_at: datetime
+
+    def __post_init__(self) -> None:
+        if not (self.name.strip() and self.organization.strip()):
+            raise ValueError("a signature needs a name and an organization")
+        if self.signed_at.tzinfo is None:
+            raise ValueError("a signature needs a time with its zone")
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """A draft report and everything its sentences refer to.
+    """A report and everything its sentences refer to: a draft until a person signs.
 
     writer names what wrote it ("template", "mllm:<model>"). notices say what degraded and why, for the reader.
-    Raises ValueError when a sentence cites an id that is not in it: an invented reference cannot become a link.
+    Raises ValueError when a sentence cites an id that is not in it: an invented reference cannot become a link; and
+    when it is a draft with a signature, or none without one.
     """
 
     study_uid: str
@@ -95,8 +116,11 @@ class Report:
     writer: str
     notices: tuple[str, ...] = ()
     is_draft: bool = True
+    signature: Signature | None = None
 
     def __post_init__(self) -> None:
+        if self.is_draft is not (self.signature is None):
+            raise ValueError("a report is a draft exactly when nobody has signed it")
         ids = [each.id for each in self.findings]
         ids += [each.id for each in self.comparisons]
         ids += [each.id for each in self.evidence]

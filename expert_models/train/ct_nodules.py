@@ -3,14 +3,14 @@
 Lungs come from phantoms (seeds below 1,000,000) and, where the research data are at hand, from the real scans of
 ct_chest; nodules from phantoms and from the training patients of ct_nodules, pasted. One in ten of those training
 patients, and phantom seeds from 900,000, are kept from the network: on them scores become probabilities and the
-operating threshold is chosen. The weights that ship are a moving average over the steps.
+operating threshold is chosen. The weights that ship are a moving average over the steps. Every step draws from
+(seed, step), so a run that was interrupted goes on exactly where it stood.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,43 +40,47 @@ WEIGHTS = "ct-nodules.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What decides a run, together with the data and the minutes."""
+    """What decides a run, together with the data."""
 
-    phantoms: int = 12
+    steps: int = 8000
+    seed: int = 0
+    phantoms: int = 24
     batch: int = 6
     rate: float = 2e-3
     average: float = 0.993
     mine_every: int = 1000  # steps between searches for mistakes
-    mined_scenes: int = 4
+    mined_scenes: int = 6
 
 
 def train(
-    data: Path | None, out: Path, *, minutes: float = 40.0, seed: int = 0, progress: Progress | None = None,
-    plan: Plan | None = None,
+    data: Path | None, out: Path, *, progress: Progress | None = None, plan: Plan | None = None,
 ) -> Path:  # fmt: skip
-    """Train for so many minutes, going on from a checkpoint in out, and return the weights written there.
+    """Train to the end of the plan, going on from a checkpoint in out, and return the weights written there.
 
-    data: a folder laid out like the development data; None trains on phantoms alone. The learning rate falls with the
-    share of the minutes used, so a run is repeatable only as far as the machine's speed is.
+    data: a folder laid out like the development data; None trains on phantoms alone. ValueError when the checkpoint is
+    of another plan.
     """
     plan, say = plan or Plan(), progress or (lambda _: None)
     card = packaged_card("ct-nodules")
-    torch.manual_seed(seed)
+    torch.manual_seed(plan.seed)
     network = build_network(card)
     nn.Module.to(network, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     averaged = {name: value.detach().clone() for name, value in network.state_dict().items()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=0.02)
     out.mkdir(parents=True, exist_ok=True)
-    step, spent_s = _resume(out / CHECKPOINT, network, averaged)
+    first = _resume(out / CHECKPOINT, network, averaged, optimizer, plan)
     crops = training_crops(data) if data else []
     say(f"{len(crops)} real nodules of {len({crop.patient for crop in crops})} training patients")
-    scenes = _scenes(card, data, plan, seed, say)
+    scenes = _scenes(card, data, plan, say)
     loss_of = DiceCELoss(sigmoid=True, batch=True, weight=torch.tensor([4.0]), lambda_ce=3.0)
-    started, recent = time.monotonic() - spent_s, []
-    while (used := (time.monotonic() - started) / (60 * minutes)) < 1.0:
+    recent: list[float] = []
+    if first:  # a checkpoint was written right after a search
+        _mine(card, averaged, scenes, plan, first, say)
+    for step in range(first, plan.steps):
         for group in optimizer.param_groups:
-            group["lr"] = plan.rate * min(1.0, (step + 1) / 100) * (0.02 + 0.49 * (1 + math.cos(math.pi * used)))
-        picture, truth = _batch(np.random.default_rng([seed, step]), scenes, crops, card, plan.batch)
+            falling = 0.02 + 0.49 * (1 + math.cos(math.pi * step / plan.steps))
+            group["lr"] = plan.rate * min(1.0, (step + 1) / 100) * falling
+        picture, truth = _batch(np.random.default_rng([plan.seed, step]), scenes, crops, card, plan.batch)
         network.train()
         with torch.autocast("cpu", torch.bfloat16):
             logits = network(picture)
@@ -85,16 +89,15 @@ def train(
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 2.0)
         optimizer.step()
-        step += 1
-        _average(averaged, network, min(plan.average, step / (step + 20)))
+        done = step + 1
+        _average(averaged, network, min(plan.average, done / (done + 20)))
         recent.append(float(loss.detach()))
-        if step % 50 == 0:
-            say(f"step {step} loss {np.mean(recent[-50:]):.4f} {100 * used:.0f} % of the time")
-        if step % 200 == 0:
-            _checkpoint(out, network, averaged, step, time.monotonic() - started)
-        if step % plan.mine_every == 0:
-            _mine(card, averaged, scenes, np.random.default_rng([seed, step, 1]), plan.mined_scenes, say)
-    _checkpoint(out, network, averaged, step, time.monotonic() - started)
+        if done % 50 == 0:
+            say(f"step {done}/{plan.steps} loss {np.mean(recent[-50:]):.4f}")
+        if done % plan.mine_every == 0:
+            _mine(card, averaged, scenes, plan, done, say)
+            _checkpoint(out, network, averaged, optimizer, plan, done)
+    _checkpoint(out, network, averaged, optimizer, plan, plan.steps)
     return out / WEIGHTS
 
 
@@ -117,7 +120,7 @@ def nodules_of(visit: Visit) -> npt.NDArray[np.bool_]:
     return mask
 
 
-def _scenes(card: Card, data: Path | None, plan: Plan, seed: int, say: Progress) -> list[Scene]:
+def _scenes(card: Card, data: Path | None, plan: Plan, say: Progress) -> list[Scene]:
     spacing_mm = card.input.spacing_mm[0]
     scenes: list[Scene] = []
     if data is not None:
@@ -131,7 +134,7 @@ def _scenes(card: Card, data: Path | None, plan: Plan, seed: int, say: Progress)
             if scene is not None:
                 scenes += [scene] * max(1, plan.phantoms // 6)  # drawn more often than one phantom
     for number in range(plan.phantoms):
-        random = np.random.default_rng([seed, number, 7])
+        random = np.random.default_rng([plan.seed, number, 7])
         visit = draw_patient(
             int(random.integers(0, 900_000)), kinds=_lesions(random), upright=False,
             spacing_mm=(1.5, 1.0, 1.0) if number % 8 == 7 else (float(random.choice([2.0, 2.5])), 1.5, 1.5),
@@ -170,16 +173,18 @@ def _average(averaged: dict[str, Tensor], network: nn.Module, keep: float) -> No
 
 
 def _mine(
-    card: Card, averaged: dict[str, Tensor], scenes: Sequence[Scene], random: np.random.Generator, count: int,
-    say: Progress,
-) -> None:  # fmt: skip
-    """Remember where the averaged network sees nodules that are none."""
+    card: Card, averaged: dict[str, Tensor], scenes: Sequence[Scene], plan: Plan, step: int, say: Progress
+) -> None:
+    """Remember where the averaged network sees nodules that are none, and forget where earlier ones did."""
+    for scene in scenes:
+        scene.hard = []
+    random = np.random.default_rng([plan.seed, step, 1])
     network = build_network(card)
     network.load_state_dict(averaged)
     network.eval()
     unique = list({id(scene): scene for scene in scenes}.values())
     found = 0
-    for number in random.choice(len(unique), min(count, len(unique)), replace=False):
+    for number in random.choice(len(unique), min(plan.mined_scenes, len(unique)), replace=False):
         scene = unique[int(number)]
         logits = logits_on(scene.hu.astype(np.float32), network, card)
         coarse = np.zeros(scene.hu.shape, bool)
@@ -189,7 +194,7 @@ def _mine(
         take = random.permutation(len(places))[:40]
         scene.hard = [(int(a), int(b), int(c)) for a, b, c in places[take]]
         found += len(places)
-    say(f"searched {min(count, len(unique))} scenes: {found} voxels wrongly taken for nodules")
+    say(f"searched {min(plan.mined_scenes, len(unique))} scenes: {found} voxels wrongly taken for nodules")
 
 
 def _near(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -199,22 +204,37 @@ def _near(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return np.asarray(ndimage.maximum_filter(inside, size=7), dtype=bool)
 
 
-def _resume(path: Path, network: nn.Module, averaged: dict[str, Tensor]) -> tuple[int, float]:
+def _resume(
+    path: Path, network: nn.Module, averaged: dict[str, Tensor], optimizer: torch.optim.Optimizer, plan: Plan
+) -> int:
     if not path.exists():
-        return 0, 0.0
+        return 0
+    with safe_open(path, "pt") as file:
+        notes = file.metadata() or {}
+    if notes.get("plan") != str(plan):
+        raise ValueError(f"{path.name} is of another run: remove it, or train into another folder")
     tensors = load_file(path)
     network.load_state_dict({name[4:]: value for name, value in tensors.items() if name.startswith("net.")})
     averaged.update({name[4:]: value for name, value in tensors.items() if name.startswith("avg.")})
-    with safe_open(path, "pt") as file:
-        notes = file.metadata() or {}
-    return int(notes["step"]), float(notes["spent_s"])
+    state = optimizer.state_dict()
+    state["state"] = {}
+    for name, value in tensors.items():
+        if name.startswith("opt."):
+            _, index, key = name.split(".")
+            state["state"].setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict(state)
+    return int(notes["step"])
 
 
-def _checkpoint(out: Path, network: nn.Module, averaged: dict[str, Tensor], step: int, spent_s: float) -> None:
-    both = {f"net.{name}": value.detach().contiguous() for name, value in network.state_dict().items()}
-    both |= {f"avg.{name}": value.contiguous() for name, value in averaged.items()}
+def _checkpoint(
+    out: Path, network: nn.Module, averaged: dict[str, Tensor], optimizer: torch.optim.Optimizer, plan: Plan, step: int
+) -> None:
+    tensors = {f"net.{name}": value.detach().contiguous() for name, value in network.state_dict().items()}
+    tensors |= {f"avg.{name}": value.clone().contiguous() for name, value in averaged.items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"opt.{index}.{name}": value.contiguous() for name, value in state.items()}
     partial = out / f"{CHECKPOINT}.partial"
-    save_file(both, partial, {"step": str(step), "spent_s": f"{spent_s:.1f}"})
+    save_file(tensors, partial, {"step": str(step), "plan": str(plan)})
     partial.replace(out / CHECKPOINT)
     half = {name: value.half() if value.is_floating_point() else value for name, value in averaged.items()}
     save_file({name: value.contiguous() for name, value in half.items()}, out / WEIGHTS)
