@@ -12,8 +12,10 @@ from urllib.parse import unquote, urlsplit
 
 import structlog
 
+from app.context import ArchiveInContext
 from app.errors import AppError, BadSetting, UnknownBackend
 from app.pipeline import Parts
+from app.ports import Accounts, Audit, Deliveries, Jobs, Orders, Queue, Requests, Versions, Worklist
 from app.settings import Settings
 from dicom_io.archive import FolderArchive
 from dicom_io.identity import site_secret
@@ -37,7 +39,10 @@ QUIET = {
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Everything a way in needs: the parts of the pipeline, and the concrete stores behind some of them."""
+    """Everything a way in needs: the parts of the pipeline, and what stands around them.
+
+    archive is the folder itself, for bringing studies in; parts.archive knows their orders and reports as well.
+    """
 
     settings: Settings
     parts: Parts
@@ -45,6 +50,15 @@ class Program:
     library: HybridLibrary
     masks: Masks
     secret: bytes
+    queue: Queue
+    jobs: Jobs
+    versions: Versions
+    deliveries: Deliveries
+    worklist: Worklist
+    orders: Orders
+    requests: Requests
+    accounts: Accounts
+    audit: Audit
 
 
 def keep_quiet() -> None:
@@ -54,8 +68,14 @@ def keep_quiet() -> None:
 
 def open_program(settings: Settings) -> Program:
     """Put the program together. Raises BadSetting when a URL cannot be understood."""
-    from app.adapters.database import DatabaseReports
-    from app.adapters.outbox import LogOutbox
+    from app.adapters.database.accounts import DatabaseAccounts
+    from app.adapters.database.deliveries import DatabaseDeliveries, DatabaseOutbox
+    from app.adapters.database.engine import Database
+    from app.adapters.database.jobs import DatabaseJobs
+    from app.adapters.database.orders import DatabaseOrders, DatabaseRequests
+    from app.adapters.database.trail import DatabaseAudit
+    from app.adapters.database.versions import DatabaseReports
+    from app.adapters.database.worklist import DatabaseWorklist
 
     keep_quiet()
     if settings.threads:
@@ -65,15 +85,50 @@ def open_program(settings: Settings) -> Program:
     archive = FolderArchive(home / "archive", secret, priors=settings.priors)
     masks = open_masks(settings)
     library = open_library(settings)
+    database = Database(settings.url_of("database_url"))
+    versions, orders = DatabaseReports(database), DatabaseOrders(database)
     parts = Parts(
-        archive=archive,
+        archive=ArchiveInContext(archive, orders, versions),
         experts=open_experts(settings, masks),
         library=library,
         writer=open_writer(settings),
-        reports=DatabaseReports(settings.url_of("database_url")),
-        outbox=LogOutbox(secret),
+        reports=versions,
+        outbox=DatabaseOutbox(database, versions, settings.destinations, secret),
     )
-    return Program(settings, parts, archive, library, masks, secret)
+    return Program(
+        settings=settings,
+        parts=parts,
+        archive=archive,
+        library=library,
+        masks=masks,
+        secret=secret,
+        queue=open_queue(settings),
+        jobs=DatabaseJobs(database),
+        versions=versions,
+        deliveries=DatabaseDeliveries(database),
+        worklist=DatabaseWorklist(database),
+        orders=orders,
+        requests=DatabaseRequests(database),
+        accounts=DatabaseAccounts(database),
+        audit=DatabaseAudit(database),
+    )
+
+
+def open_queue(settings: Settings) -> Queue:
+    """What carries ids of jobs to workers."""
+    url = settings.url_of("queue_url")
+    match urlsplit(url).scheme:
+        case "huey+memory" | "huey+sqlite" | "huey+redis":
+            from app.adapters.huey_queue import HueyQueue
+
+            return HueyQueue(url)
+        case "celery+amqp" | "celery+redis":
+            from app.adapters.celery_queue import CeleryQueue
+
+            return CeleryQueue(url)
+        case other:
+            known = ["huey+memory", "huey+sqlite", "huey+redis", "celery+amqp", "celery+redis"]
+            raise UnknownBackend("queue_url", other, known)
 
 
 def open_masks(settings: Settings) -> Masks:

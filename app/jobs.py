@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+MOST_ATTEMPTS = 5  # at one job, before it is given up
+
 
 class JobState(StrEnum):
     """Where a job stands."""

@@ -11,6 +11,7 @@ from app.jobs import Job
 from app.orders import Order
 from app.outgoing import Delivery
 from app.versions import Version
+from app.worklist import Arrival, WorkRow
 from dicom_io.study import Study
 from medmllm.report import Report
 
@@ -187,3 +188,29 @@ class Orders(Protocol):
 
     def get(self, accession: str) -> Order:
         """KeyError when there is none."""
+
+
+class Worklist(Protocol):
+    """The studies that came in, and where their reports stand."""
+
+    def put(self, arrival: Arrival) -> None:
+        """Note a study that came in, or what it has become."""
+
+    def uid_of(self, study_key: str) -> str:
+        """The Study Instance UID behind a keyed hash; KeyError when no such study came in."""
+
+    def rows(self, limit: int = 100, *, before: int = 0) -> tuple[WorkRow, ...]:
+        """The studies that came in last, newest first, after leaving out the first `before` of them."""
+
+    def row(self, study_uid: str) -> WorkRow:
+        """The row of one study; KeyError when it never came in."""
+
+
+class Requests(Protocol):
+    """Which request of a client has led to which job, so that one sent twice is done once."""
+
+    def seen(self, actor: str, key: str) -> tuple[str, str] | None:
+        """The digest of what was asked under this key before, and the job it led to; None when it is new."""
+
+    def remember(self, actor: str, key: str, request: str, job_id: str) -> None:
+        """Keep it; what was kept first stays."""

@@ -68,7 +68,7 @@ def hand_over(program: Program, report: Report, folder: Path, *, show: bool = Tr
     """The report's text on standard output, its results into the folder; returns the study as it was read for them."""
     record = Record(
         report=report,
-        study=program.archive.load(report.study_uid),
+        study=program.parts.archive.load(report.study_uid),
         masks=program.masks,
         sources=program.archive.datasets(report.study_uid, with_pixels=False),
     )

@@ -30,6 +30,9 @@ class Settings(BaseSettings):
 
     home: Path = Field(default_factory=default_home, description="Folder for everything wetread keeps.")
     database_url: str = Field("", description="SQLAlchemy URL of the reports' database; empty: SQLite in home.")
+    queue_url: str = Field("", description="huey+sqlite:///file, huey+redis://, celery+amqp://, celery+redis://.")
+    lease_s: float = Field(60.0, ge=1, description="Seconds without a sign of life until a worker's job is taken up.")
+    results_to: str = Field("", description="Where results go, URLs separated by commas; empty: nowhere.")
     blobs_url: str = Field("", description="Where masks are kept (file:///folder); empty: a folder in home.")
     vectors_url: str = Field("", description="memory:, chroma+file:///folder or chroma+http://host:port.")
     embedder_url: str = Field("minilm:", description="Encoder of the literature: minilm: or hashing:.")
@@ -58,11 +61,17 @@ class Settings(BaseSettings):
         """Constructor, then environment, then the TOML file; neither .env nor secret files."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=config_file())
 
-    def url_of(self, name: Literal["database_url", "blobs_url", "vectors_url"]) -> str:
+    @property
+    def destinations(self) -> tuple[str, ...]:
+        """Where results go."""
+        return tuple(each.strip() for each in self.results_to.split(",") if each.strip())
+
+    def url_of(self, name: Literal["database_url", "queue_url", "blobs_url", "vectors_url"]) -> str:
         """The URL as set, or the default one below home."""
         home = self.home.expanduser().resolve()
         below_home = {
             "database_url": f"sqlite:///{home / 'wetread.db'}",
+            "queue_url": f"huey+sqlite:///{home / 'jobs.db'}",
             "blobs_url": f"file://{home / 'masks'}",
             "vectors_url": f"chroma+file://{home / 'literature'}",
         }

@@ -156,18 +156,13 @@ class FolderArchive:
     def studies(self) -> tuple[StudyRow, ...]:
         """Every study with a usable image, newest first; those without a date last. Reads no images."""
         with self._available("read"):
-            rows = [
-                StudyRow(
-                    uid=folder.uid,
-                    patient_key=folder.path.parent.name,
-                    acquired_on=folder.acquired_on,
-                    modalities=tuple(sorted(folder.modalities)),
-                    instances=len(_instances(folder.path)),
-                )
-                for patient in _folders(self._folder)
-                for folder in _described(patient)
-            ]
+            rows = [_row(folder) for patient in _folders(self._folder) for folder in _described(patient)]
         return tuple(sorted(rows, key=lambda row: (row.acquired_on or datetime.min, row.uid), reverse=True))
+
+    def row(self, study_uid: str) -> StudyRow:
+        """The line of one study. Reads no images. KeyError when the study is not in the archive."""
+        with self._available("read"):
+            return _row(self._locate(study_uid)[0])
 
     def datasets(self, study_uid: str, *, with_pixels: bool = True) -> dict[str, Dataset]:
         """The study's datasets by SOP Instance UID, as they came, for those who write results that refer to them.
@@ -343,6 +338,16 @@ def _described(patient: Path, key: str | None = None) -> Iterator[_Folder]:
             dates = [datetime.fromisoformat(row["acquired_on"]) for row in rows if row["acquired_on"]]
             modalities = frozenset(Modality(row["modality"]) for row in rows)
             yield _Folder(path, rows[0]["uid"], min(dates, default=None), modalities)
+
+
+def _row(folder: _Folder) -> StudyRow:
+    return StudyRow(
+        uid=folder.uid,
+        patient_key=folder.path.parent.name,
+        acquired_on=folder.acquired_on,
+        modalities=tuple(sorted(folder.modalities)),
+        instances=len(_instances(folder.path)),
+    )
 
 
 def _is_before(one: datetime, other: datetime) -> bool:

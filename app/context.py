@@ -1,0 +1,53 @@
+"""What the program knows of a study beyond its images: the order that asked for it, and the reports on its priors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from app.ports import Archive, Orders, Reports
+from dicom_io.study import Study
+from medmllm.report import Section
+
+
+class ArchiveInContext:
+    """Implements app.ports.Archive over another one."""
+
+    def __init__(self, archive: Archive, orders: Orders, reports: Reports) -> None:
+        self._archive = archive
+        self._orders = orders
+        self._reports = reports
+
+    def load(self, study_uid: str) -> Study:
+        """The study with its order's indication and procedure, its priors with the reports signed here."""
+        study = self._archive.load(study_uid)
+        return replace(
+            self._ordered(study), priors=tuple(self._reported(self._ordered(prior)) for prior in study.priors)
+        )
+
+    def _ordered(self, study: Study) -> Study:
+        """An order says more, and later, than the header of the images: where it speaks, it counts."""
+        if not study.request.accession:
+            return study
+        try:
+            order = self._orders.get(study.request.accession)
+        except KeyError:
+            return study
+        request = replace(
+            study.request,
+            indication=order.indication or study.request.indication,
+            procedure=order.procedure or study.request.procedure,
+        )
+        return replace(study, request=request)
+
+    def _reported(self, prior: Study) -> Study:
+        """A report that came with the prior stays; else one that a person has signed here. A draft is no report."""
+        if prior.report is not None:
+            return prior
+        try:
+            report = self._reports.load(prior.uid)
+        except KeyError:
+            return prior
+        if report.is_draft:
+            return prior
+        said = [each.text for part in (Section.FINDINGS, Section.IMPRESSION) for each in report.section(part)]
+        return replace(prior, report=" ".join(said))

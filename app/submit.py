@@ -1,0 +1,49 @@
+"""A study has come in: note it on the worklist, make its job, and tell the queue."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import structlog
+
+from app.bootstrap import Program
+from app.errors import QueueUnavailable
+from app.jobs import Job, JobState
+from app.worklist import Arrival
+from dicom_io.identity import study_key
+
+log = structlog.get_logger()
+
+
+def submit(program: Program, study_uid: str, requested_by: str) -> Job:
+    """The job that reports on the study as it is now; the same one when it was submitted before.
+
+    The database knows the job before the queue does: a queue that does not answer only makes it wait until a worker
+    looks for what is overdue. Raises KeyError when the archive has no such study.
+    """
+    note(program, study_uid)
+    job, is_new = program.jobs.submit(study_uid, program.archive.study_hash(study_uid), requested_by)
+    if is_new:
+        program.audit.record(requested_by, "report requested", study_key(study_uid, program.secret), job=job.id)
+    if job.state is JobState.WAITING:
+        try:
+            program.queue.send(job.id)
+        except QueueUnavailable as exc:
+            log.warning("a job waits for the queue", job=job.id, reason=str(exc))
+    return job
+
+
+def note(program: Program, study_uid: str) -> None:
+    """Put the study on the worklist, as the archive has it. KeyError when it has no such study."""
+    row = program.archive.row(study_uid)
+    program.worklist.put(
+        Arrival(
+            study_uid=study_uid,
+            study_key=study_key(study_uid, program.secret),
+            patient_key=row.patient_key,
+            acquired_on=row.acquired_on,
+            modalities=row.modalities,
+            instances=row.instances,
+            arrived_at=datetime.now(UTC),
+        )
+    )
