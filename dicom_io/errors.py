@@ -4,7 +4,10 @@ DicomError
 ├── Unreadable          a file or a source of files cannot be read at all
 ├── UnsupportedImage    readable DICOM that wetread does not report on, or cannot decode
 ├── NoStudy             nothing usable was found; carries what was left out and why
-└── ArchiveUnavailable  the archive's folder cannot be read or written (full disk, read-only)
+├── ArchiveUnavailable  the archive's folder cannot be read or written (full disk, read-only)
+└── PeerError           something with another system, a PACS
+    ├── PeerSilent      it does not answer, or not in time
+    └── PeerRefused     it answers, but does not do what it is asked
 """
 
 from __future__ import annotations
@@ -36,3 +39,15 @@ class NoStudy(DicomError):  # noqa: N818
 
 class ArchiveUnavailable(DicomError):  # noqa: N818
     """The archive's folder cannot be read or written."""
+
+
+class PeerError(DicomError):
+    """Something with another system, a PACS."""
+
+
+class PeerSilent(PeerError):  # noqa: N818
+    """It does not answer, or not in time."""
+
+
+class PeerRefused(PeerError):  # noqa: N818
+    """It answers, but does not do what it is asked."""

@@ -103,7 +103,7 @@ def parse(data: bytes) -> Dataset:
         raise Unreadable("it is DICOM, but damaged or cut short") from exc
     if is_headless and not any(keyword in dataset for keyword in ("SOPClassUID", "SOPInstanceUID", "Modality")):
         raise Unreadable("it has no DICOM header, and its content does not make up for it")
-    if not is_deflated and _ends_early(dataset, len(data)):
+    if ends_early(dataset, len(data)):
         raise Unreadable("it is cut short: the file ends before its pixel data do")
     return dataset
 
@@ -123,6 +123,17 @@ def parse_file(path: Path) -> Dataset:
     except Exception as exc:  # whatever a damaged file made the parser do, the file is damaged
         raise Unreadable("it is DICOM, but damaged") from exc
     return dataset
+
+
+def ends_early(dataset: Dataset, size: int) -> bool:
+    """True when the last element of a file of so many bytes says that it is longer than what is left of the file."""
+    tags = list(dataset.keys())
+    if not tags or dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        return False
+    last = dataset.get_item(max(tags), keep_deferred=True)
+    if not isinstance(last, RawDataElement) or last.length == 0xFFFFFFFF:
+        return False
+    return last.value_tell + last.length > size
 
 
 @contextmanager
@@ -345,17 +356,6 @@ def _refuse_bomb(data: bytes) -> None:
                 raise Unreadable(f"it unpacks to more than {MAX_FILE_BYTES // 1024**3} GiB")
     except zlib.error as exc:
         raise Unreadable("it is DICOM, but damaged or cut short") from exc
-
-
-def _ends_early(dataset: Dataset, size: int) -> bool:
-    """True when the last element says that it is longer than what is left of the file."""
-    tags = list(dataset.keys())
-    if not tags:
-        return False
-    last = dataset.get_item(max(tags), keep_deferred=True)
-    if not isinstance(last, RawDataElement) or last.length == 0xFFFFFFFF:
-        return False
-    return last.value_tell + last.length > size
 
 
 def _why(exc: OSError) -> str:

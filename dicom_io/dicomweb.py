@@ -1,0 +1,104 @@
+"""A PACS by DICOMweb (PS3.18): QIDO-RS, WADO-RS, STOW-RS."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pydicom
+import requests
+from dicomweb_client.web import DICOMwebClient
+from pydicom.dataset import Dataset
+
+from dicom_io.dimse import ANSWER_S, CONNECT_S
+from dicom_io.errors import PeerRefused, PeerSilent
+from dicom_io.ports import Fetched, Keep, RemoteStudy
+from dicom_io.query import MOST_STUDIES, RETURNED, remote_study
+from dicom_io.read import quiet
+
+AS_STORED = (("application/dicom", "*"),)  # whatever transfer syntax an instance is kept in
+
+
+class DicomWebPeer:
+    """Implements Peer for dicomweb+http(s)://[user:password@]host[:port]/path.
+
+    An empty user makes the password a bearer token: dicomweb+https://:TOKEN@host/path.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Raises ValueError when the URL is none of these. Connects to nothing."""
+        parts = urlsplit(url)
+        scheme = parts.scheme.removeprefix("dicomweb+")
+        if scheme not in ("http", "https") or not parts.hostname or parts.query:
+            raise ValueError("a DICOMweb server is written dicomweb+https://[user:password@]host[:port]/path")
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        where = f"{host}:{parts.port}" if parts.port else host
+        self._url = f"{scheme}://{where}{parts.path.rstrip('/')}"
+        self._user, self._password = unquote(parts.username or ""), unquote(parts.password or "")
+        self.name = f"DICOMweb at {where}"
+
+    def echo(self) -> None:
+        """A query for at most one study: DICOMweb has no echo."""
+        with self._asking():
+            self._client().search_for_studies(limit=1)
+
+    def find(self, match: Mapping[str, str]) -> tuple[RemoteStudy, ...]:
+        """QIDO-RS for studies."""
+        fields = [keyword for keyword in (*RETURNED, "IssuerOfPatientID") if keyword not in match]
+        with self._asking(), quiet():
+            answers = self._client().search_for_studies(search_filters=dict(match), fields=fields, limit=MOST_STUDIES)
+            return tuple(remote_study(Dataset.from_json(answer)) for answer in answers)
+
+    def fetch(self, study_uid: str, keep: Keep, deadline_s: float) -> Fetched:
+        """WADO-RS of the study, each instance as it is stored there."""
+        until, count = time.monotonic() + deadline_s, 0
+        with self._asking(), quiet():
+            for dataset in self._client(min(ANSWER_S, deadline_s)).iter_study(study_uid, media_types=AS_STORED):
+                buffer = BytesIO()
+                dataset.save_as(buffer, enforce_file_format=True)
+                keep(buffer.getvalue())
+                count += 1
+                if time.monotonic() > until:
+                    raise PeerSilent(f"{self.name} did not send the study in time")
+        return Fetched(count)
+
+    def store(self, files: Sequence[Path]) -> None:
+        """STOW-RS, one request for each file, so that a large study does not have to fit in the memory."""
+        client = self._client()
+        for file in files:
+            with self._asking(), quiet():
+                answer = client.store_instances([pydicom.dcmread(file)])
+            if failed := answer.get("FailedSOPSequence"):
+                reason = failed[0].get("FailureReason")
+                raise PeerRefused(f"{self.name} did not take an object (0x{int(reason or 0):04X})")
+
+    def _client(self, answer_s: float = ANSWER_S) -> DICOMwebClient:
+        logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL)  # its lines quote UIDs
+        session = requests.Session()
+        session.trust_env = False  # neither proxies nor passwords that the environment names
+        if self._password and not self._user:
+            session.headers["Authorization"] = f"Bearer {self._password}"
+        elif self._user:
+            session.auth = (self._user, self._password)
+        client = DICOMwebClient(self._url, session, timeout=(CONNECT_S, answer_s), permissive_uid=True)
+        client.set_http_retry_params(retry=False)  # whoever asks has a way of asking again
+        return client
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Say in our words what went wrong: what requests raises quotes URLs, and so UIDs and patient ids."""
+        try:
+            yield
+        except requests.HTTPError as exc:
+            code = exc.response.status_code if exc.response is not None else 0
+            why = {401: ": it wants other credentials", 403: ": it does not allow that"}.get(code, "")
+            raise PeerRefused(f"{self.name} answered HTTP {code}{why}") from None
+        except requests.RequestException as exc:
+            raise PeerSilent(f"{self.name} does not answer ({type(exc).__name__})") from None
+        except (ValueError, KeyError, TypeError) as exc:
+            raise PeerRefused(f"{self.name} gave an answer that is not DICOMweb ({type(exc).__name__})") from None
