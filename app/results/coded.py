@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
 from highdicom.sr import CodedConcept
@@ -13,7 +14,7 @@ from app.results.record import REPORT_JSON, Record
 from app.results.words import PRODUCT, title_of
 from dicom_io.study import Modality
 from expert_models.finding import Change, Code, Comparison, Finding, Presence, Side
-from medmllm.report import Section
+from medmllm.report import Report, Section
 
 # Presence as a qualitative evaluation. The property is SNOMED CT's as the RSNA's open finding models use it; the
 # answers are those of PS3.16 as pydicom lists them. No terminology we could check says "not assessed".
@@ -33,6 +34,7 @@ CHANGE_SINCE_PRIOR = Code("change-since-prior", "99WETREAD", "Change since the p
 CHANGES = {each: Code(each.value, "99WETREAD", each.value.capitalize()) for each in Change}
 GROUNDING = Code("grounding", "99WETREAD", "Grounding")
 UNSUPPORTED = Code("unsupported", "99WETREAD", "Not supported by the findings")
+EDITED = Code("edited", "99WETREAD", "Edited by a person")
 WITHOUT_UNIT = Code("1", "UCUM", "no units")
 SECTION_CODES = {  # CID 7001
     Section.INDICATION: Code("18785-6", "LN", "Indications for Procedure"),
@@ -46,7 +48,8 @@ MODALITIES = {  # CID 29
     Modality.DX: Code("DX", "DCM", "Digital Radiography"),
     Modality.CR: Code("CR", "DCM", "Computed Radiography"),
 }
-SERIES_NUMBERS = {"seg": 9100, "sr": 9000}  # far from an acquisition's own
+REPORT_TITLE = Code("18748-4", "LN", "Diagnostic Imaging Report")  # CID 7000
+SERIES_NUMBERS = {"sr": 9000, "pdf": 9010, "capture": 9020, "seg": 9100}  # far from an acquisition's own
 
 
 def concept(code: Code) -> CodedConcept:
@@ -68,9 +71,35 @@ def stable_uid(*parts: str) -> str:
     return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
-def content_key(record: Record) -> str:
+def content_key(report: Report) -> str:
     """A hash of the report's whole content: a report that changed is a new object, one that did not is the same."""
-    return hashlib.sha256(REPORT_JSON.dump_json(record.report)).hexdigest()
+    return hashlib.sha256(REPORT_JSON.dump_json(report)).hexdigest()
+
+
+def findings_key(report: Report) -> str:
+    """A hash of the findings and comparisons alone: what does not change when a person edits or signs the text."""
+    bare = replace(report, sentences=(), evidence=(), notices=(), writer="", is_draft=True, signature=None)
+    return content_key(bare)
+
+
+def series_uid(kind: str, report: Report) -> str:
+    """The UID of the study's series for results of this kind; drafts and signed reports have one each."""
+    return stable_uid("series", kind, report.study_uid, *(() if report.is_draft else ("signed",)))
+
+
+def series_number(kind: str, report: Report) -> int:
+    """The number of that series."""
+    return SERIES_NUMBERS[kind] + (not report.is_draft)
+
+
+def series_description(what: str, report: Report) -> str:
+    """What a PACS shows for that series: its state first, for a reader must not take a draft for more."""
+    return f"{PRODUCT} {'draft' if report.is_draft else 'signed'} {what}"
+
+
+def instance_uid(kind: str, report: Report, *parts: str) -> str:
+    """The SOP Instance UID of a result of this kind: the same content is the same instance."""
+    return stable_uid("instance", kind, report.study_uid, content_key(report), *parts)
 
 
 def tracking_uid_of(record: Record, finding: Finding) -> str:

@@ -17,7 +17,7 @@ from PIL import Image
 from app.results.outlines import Point, outlines
 from app.results.record import Record
 from app.results.shapes import Cut, Shape, merged
-from app.results.words import amount, described, title_of
+from app.results.words import PRESENCES, amount, described, title_of
 from dicom_io.study import Geometry, Series, Study
 from expert_models.codes import ANATOMY
 from expert_models.finding import Finding, Line, Measurement, Presence, Region
@@ -33,7 +33,10 @@ OPPOSITE = {"L": "R", "R": "L", "A": "P", "P": "A", "H": "F", "F": "H"}
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One cut, rendered. images: (window's name, 8-bit grey PNG), all of one size; edges: left, right, top, bottom."""
+    """One cut, rendered. images: (window's name, 8-bit grey PNG), all of one size; edges: left, right, top, bottom.
+
+    sources: the SOP instances that it shows.
+    """
 
     caption: str
     is_prior: bool
@@ -42,6 +45,7 @@ class Picture:
     height: int
     shapes: tuple[Shape, ...]
     edges: tuple[str, str, str, str] = ("", "", "", "")
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +67,13 @@ class Drawn:
 
 
 def drawn(finding: Finding, targets: tuple[str, ...], tone: str) -> Drawn:
-    """A finding as it is drawn."""
+    """A finding as it is drawn; its label says when it is not simply there, for a picture is seen without the text."""
     is_organ = finding.concept in ANATOMY
+    label = title_of(finding)
+    if finding.presence is not Presence.PRESENT:
+        label += f": {PRESENCES[finding.presence]}"
     rank = 2 if is_organ else {Presence.PRESENT: 0, Presence.INDETERMINATE: 1}.get(finding.presence, 3)
-    return Drawn(targets, title_of(finding), tone, rank, finding.regions, tuple(lines_of(finding)), is_organ)
+    return Drawn(targets, label, tone, rank, finding.regions, tuple(lines_of(finding)), is_organ)
 
 
 def sentence_id(position: int) -> str:
@@ -142,9 +149,9 @@ class Artist:
         shapes = merged(
             shape for each in sorted(all_drawn, key=lambda each: each.rank) for shape in self.shapes(series, cut, each)
         )
-        return Picture(
-            caption_of(study, series, cut, is_prior), is_prior, images, *size, shapes, self.edges(series, cut)
-        )
+        sources = (series.source[cut.index],) if cut.axis == 0 else series.source
+        caption = caption_of(study, series, cut, is_prior)
+        return Picture(caption, is_prior, images, *size, shapes, self.edges(series, cut), sources)
 
     def shapes(self, series: Series, cut: Cut, drawn: Drawn) -> Iterator[Shape]:
         """The finding's regions and measuring lines in this cut."""

@@ -58,15 +58,17 @@ class Record:
 
     study: the reported study, its priors attached. masks: where the regions' masks are kept.
     sources: the study's original instances by SOP Instance UID; only their headers are used.
+    earlier: the versions that this one was made from by editing or signing, the writer's draft first; none for a draft.
     """
 
     report: Report
     study: Study
     masks: Masks
     sources: Mapping[str, Dataset]
+    earlier: tuple[Report, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.report.study_uid != self.study.uid:
+        if {each.study_uid for each in (self.report, *self.earlier)} != {self.study.uid}:
             raise ValueError("the report is not about this study")
         object.__setattr__(self, "sources", {uid: completed(header) for uid, header in self.sources.items()})
 

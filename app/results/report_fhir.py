@@ -1,53 +1,58 @@
 """The report as a FHIR R4 transaction bundle, for an electronic health record.
 
-It identifies the patient, as a health record needs. Every resource is created only if its identifier is not known yet,
-so that sending the same draft twice creates it once. The status is `preliminary` until a person signs.
+It identifies the patient, as a health record needs. A draft is `preliminary`, and each of its resources is created only
+if its identifier is not known yet: sent twice, or late, it changes nothing. A signed report and its observations take
+the place of the draft's by conditional update, for they carry the identifiers of the draft they were made from: the
+record never shows both, and no draft can replace what was signed. What is signed follows IHE IMR 1.1: an organization
+as performer, an interpreter, the time of signing, the presented form as HTML and PDF.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
-from typing import Any
+from datetime import UTC, datetime
 from urllib.parse import quote
 from uuid import UUID, uuid5
 
 from pydicom import Dataset
-from pydicom.uid import UID
 
 from app.results.coded import (
     ANSWERS,
     CHANGE_SINCE_PRIOR,
     CHANGES,
+    REPORT_TITLE,
     SIDES,
     content_key,
+    instance_uid,
     software_version,
     stable_uid,
     tracking_uid_of,
 )
 from app.results.errors import ResultRefused
+from app.results.fhir_types import (
+    SYSTEMS,
+    Json,
+    attachment,
+    birth_date,
+    coded,
+    coding,
+    concept,
+    instant,
+    measured,
+    moment,
+    oid,
+    quantity,
+)
 from app.results.record import Record
-from app.results.words import PRODUCT, growth_of
+from app.results.words import BANNER, PRODUCT, growth_of, signed_by
 from dicom_io.identity import has_patient_id
 from dicom_io.study import Series
 from expert_models.codes import PROBABILITY
-from expert_models.finding import Code, Finding, Measurement, Presence
-from medmllm.report import Section, Sentence
+from expert_models.finding import Code, Finding, Presence
+from medmllm.report import Section, Sentence, Signature
 
-Json = dict[str, Any]
 NAMESPACE = UUID("8f2f5a3e-6d0b-5c84-9f43-0d6b9e0c7a11")  # ours, for the bundle's own urn:uuid references
-SYSTEMS = {
-    "SCT": "http://snomed.info/sct",
-    "RADLEX": "http://www.radlex.org",
-    "DCM": "http://dicom.nema.org/resources/ontology/DCM",
-    "LN": "http://loinc.org",
-    "UCUM": "http://unitsofmeasure.org",
-    "99WETREAD": "urn:wetread:codes",
-}
-REPORT_CODE = Code("18748-4", "LN", "Diagnostic imaging study")
 INTERPRETATIONS = {Presence.PRESENT: ("POS", "Positive"), Presence.ABSENT: ("NEG", "Negative"),
                    Presence.INDETERMINATE: ("IND", "Indeterminate")}  # fmt: skip
 GENDERS = {"M": "male", "F": "female", "O": "other"}
@@ -68,13 +73,12 @@ REQUIRED = {
 }  # fmt: skip
 
 
-def fhir_bundle(record: Record, html: bytes | None = None) -> bytes:
-    """The transaction bundle as JSON. html: the report's page, carried as its presented form.
+def fhir_bundle(record: Record, html: bytes | None = None, pdf: bytes | None = None) -> bytes:
+    """The transaction bundle as JSON. html, pdf: the report's page and document, carried as its presented form.
 
     Raises ResultRefused when the bundle does not validate.
     """
-    writer = Bundled(record)
-    bundle = writer.bundle(html)
+    bundle = Bundled(record).bundle(html, pdf)
     validate(bundle)
     return (json.dumps(bundle, indent=1, ensure_ascii=False) + "\n").encode()
 
@@ -85,15 +89,19 @@ class Bundled:
     def __init__(self, record: Record) -> None:
         self.record = record
         self.header = record.header if record.header is not None else Dataset()
-        self.key = content_key(record)
+        self.draft = (*record.earlier, record.report)[0]  # what the writer wrote, before a person edited or signed it
+        self.key = content_key(self.draft)
 
-    def bundle(self, html: bytes | None) -> Json:
-        """Every resource with its conditional create."""
+    def bundle(self, html: bytes | None = None, pdf: bytes | None = None) -> Json:
+        """Every resource with its conditional create or update."""
+        signature = self.record.report.signature
         entries = [self.patient(), self.device(), self.imaging_study()]
+        if signature is not None:
+            entries += [self.organization(signature), self.practitioner(signature)]
         if self.accession:
             entries.append(self.service_request())
         entries += [self.observation(each) for each in self.record.report.findings]
-        entries.append(self.diagnostic_report(html))
+        entries.append(self.diagnostic_report(html, pdf))
         return {"resourceType": "Bundle", "type": "transaction", "entry": [self.entry(each) for each in entries]}
 
     @property
@@ -106,10 +114,13 @@ class Bundled:
         return f"urn:uuid:{uuid5(NAMESPACE, chr(0).join((self.record.study.uid, self.key, *parts)))}"
 
     def entry(self, resource: Json) -> Json:
-        """A resource as it is posted, unless one with its identifier is there already."""
-        request = {"method": "POST", "url": resource["resourceType"]}
-        identifier = resource["identifier"][0]
-        request["ifNoneExist"] = "identifier=" + quote(f"{identifier['system']}|{identifier['value']}", safe="")
+        """A resource as it is posted, unless one with its identifier is there already; what was signed replaces it."""
+        kind, identifier = resource["resourceType"], resource["identifier"][0]
+        query = "identifier=" + quote(f"{identifier['system']}|{identifier['value']}", safe="")
+        if kind in ("DiagnosticReport", "Observation") and not self.record.report.is_draft:
+            request = {"method": "PUT", "url": f"{kind}?{query}"}
+        else:
+            request = {"method": "POST", "url": kind, "ifNoneExist": query}
         return {"fullUrl": resource.pop("_urn"), "resource": resource, "request": request}
 
     def patient(self) -> Json:
@@ -154,6 +165,25 @@ class Bundled:
             "manufacturer": PRODUCT,
             "deviceName": [{"name": PRODUCT, "type": "manufacturer-name"}],
             "version": [{"value": version}],
+        }
+
+    def organization(self, signature: Signature) -> Json:
+        """The organization that answers for the report."""
+        return {
+            "resourceType": "Organization",
+            "_urn": self.urn("Organization"),
+            "identifier": [{"system": "urn:wetread:organization", "value": own_id(signature.organization)}],
+            "name": signature.organization,
+        }
+
+    def practitioner(self, signature: Signature) -> Json:
+        """The person who signed; only their name is known here, and not which of its words is the family's."""
+        known_by = own_id(signature.organization, signature.name)
+        return {
+            "resourceType": "Practitioner",
+            "_urn": self.urn("Practitioner"),
+            "identifier": [{"system": "urn:wetread:practitioner", "value": known_by}],
+            "name": [{"text": signature.name}],
         }
 
     def imaging_study(self) -> Json:
@@ -226,7 +256,7 @@ class Bundled:
             "resourceType": "Observation",
             "_urn": self.urn("Observation", finding.id),
             "identifier": [oid(stable_uid("observation", self.record.study.uid, self.key, finding.id))],
-            "status": "preliminary",
+            "status": "preliminary" if self.record.report.is_draft else "final",
             "category": [coded("http://terminology.hl7.org/CodeSystem/observation-category", "imaging", "Imaging")],
             "code": concept(finding.concept),
             "subject": {"reference": self.urn("Patient")},
@@ -265,54 +295,46 @@ class Bundled:
                 change["text"] = f"{comparison.change.value}, {growth}"
             yield {"code": concept(CHANGE_SINCE_PRIOR), "valueCodeableConcept": change}
 
-    def diagnostic_report(self, html: bytes | None) -> Json:
+    @property
+    def status(self) -> str:
+        """DiagnosticReport.status: amended when a signed version was edited and signed anew."""
+        if self.record.report.is_draft:
+            return "preliminary"
+        return "final" if all(each.is_draft for each in self.record.earlier) else "amended"
+
+    def diagnostic_report(self, html: bytes | None, pdf: bytes | None) -> Json:
         """The report that holds the observations together."""
-        study = self.record.study
-        said = self.record.report.section(Section.IMPRESSION) or self.record.report.section(Section.FINDINGS)
+        study, report = self.record.study, self.record.report
+        said = report.section(Section.IMPRESSION) or report.section(Section.FINDINGS)
+        title = f"Draft report. {BANNER}" if report.signature is None else signed_by(report.signature)
+        forms = [("text/html", html), ("application/pdf", pdf)]
         resource: Json = {
             "resourceType": "DiagnosticReport",
             "_urn": self.urn("DiagnosticReport"),
-            "identifier": [oid(stable_uid("instance", "sr", study.uid, self.key))],
-            "status": "preliminary",
+            "identifier": [oid(instance_uid("sr", self.draft))],
+            "status": self.status,
             "category": [coded("http://terminology.hl7.org/CodeSystem/v2-0074", "RAD", "Radiology")],
-            "code": concept(REPORT_CODE),
+            "code": concept(REPORT_TITLE),
             "subject": {"reference": self.urn("Patient")},
-            "performer": [],
             "imagingStudy": [{"reference": self.urn("ImagingStudy")}],
-            "result": [{"reference": self.urn("Observation", each.id)} for each in self.record.report.findings],
+            "result": [{"reference": self.urn("Observation", each.id)} for each in report.findings],
             "conclusion": paragraph(said),
-            "issued": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "issued": instant(datetime.now(UTC) if report.signature is None else report.signature.signed_at),
+            "presentedForm": [attachment(body, kind, title) for kind, body in forms if body is not None],
         }
+        if report.signature is not None:
+            resource["performer"] = [{"reference": self.urn("Organization")}]
+            resource["resultsInterpreter"] = [{"reference": self.urn("Practitioner")}]
         if study.acquired_on:
             resource["effectiveDateTime"] = moment(study.acquired_on)
         if self.accession:
             resource["basedOn"] = [{"reference": self.urn("ServiceRequest")}]
-        if html is not None:
-            resource["presentedForm"] = [attachment(html)]
         return {key: value for key, value in resource.items() if value != []}
 
 
-def birth_date(stated: str) -> str:
-    """A DICOM date as FHIR writes it; "" for what is no day of the calendar, such as 30 February."""
-    if len(stated) != 8 or not stated.isdigit():
-        return ""
-    try:
-        return date(int(stated[:4]), int(stated[4:6]), int(stated[6:])).isoformat()
-    except ValueError:
-        return ""
-
-
-def attachment(html: bytes) -> Json:
-    """The page with its size and its SHA-1, as Attachment.hash wants it."""
-    digest = hashlib.sha1(html, usedforsecurity=False).digest()
-    return {
-        "contentType": "text/html",
-        "language": "en",
-        "title": "Draft report, not verified by a physician",
-        "size": len(html),
-        "hash": base64.b64encode(digest).decode(),
-        "data": base64.b64encode(html).decode(),
-    }
+def own_id(*parts: str) -> str:
+    """An identifier for what has none but its name, the same whenever it is named so."""
+    return str(uuid5(NAMESPACE, chr(0).join(parts)))
 
 
 def paragraph(sentences: tuple[Sentence, ...]) -> str:
@@ -326,42 +348,6 @@ def body_site(finding: Finding) -> Json | None:
     if not codes:
         return None
     return {"coding": [coding(each) for each in codes], "text": ", ".join(each.meaning for each in codes)}
-
-
-def measured(measurement: Measurement) -> Json:
-    """A measurement as a quantity."""
-    return quantity(measurement.value, measurement.unit)
-
-
-def quantity(value: float, unit: Code) -> Json:
-    """A number with its UCUM unit."""
-    return {"value": value, "unit": unit.meaning, "system": SYSTEMS["UCUM"], "code": unit.value}
-
-
-def concept(code: Code) -> Json:
-    """A CodeableConcept."""
-    return {"coding": [coding(code)], "text": code.meaning}
-
-
-def coding(code: Code) -> Json:
-    """A Coding; a scheme without a web name keeps its DICOM designator."""
-    system = SYSTEMS.get(code.scheme, f"urn:wetread:scheme:{code.scheme}")
-    return {"system": system, "code": code.value, "display": code.meaning}
-
-
-def coded(system: str, code: str, display: str) -> Json:
-    """A CodeableConcept of one of HL7's own code systems."""
-    return {"coding": [{"system": system, "code": code, "display": display}]}
-
-
-def oid(uid: str) -> Json:
-    """A DICOM UID as an identifier (FHIR R4, ImagingStudy)."""
-    return {"system": "urn:dicom:uid", "value": f"urn:oid:{UID(uid)}"}
-
-
-def moment(when: datetime) -> str:
-    """A FHIR dateTime; DICOM rarely states the zone, and FHIR demands one with a time, so without it only the day."""
-    return when.isoformat(timespec="seconds") if when.tzinfo else f"{when:%Y-%m-%d}"
 
 
 def validate(bundle: Json) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 from io import BytesIO
-from pathlib import Path
 from xml.sax.saxutils import escape
 
 from reportlab.lib.colors import HexColor
@@ -28,21 +27,21 @@ from reportlab.platypus import (
 )
 
 from app.results import words
+from app.results.fonts import font_files
 from app.results.pictures import Picture, pictures_of
 from app.results.record import Record
 from app.results.report_html import patient_of
 from app.results.shapes import Shape
 from dicom_io.study import LeftOut
-from medmllm.report import Section, Sentence
+from medmllm.report import Section, Sentence, Signature
 
 MARGIN = 15 * mm
 WIDTH = A4[0] - 2 * MARGIN
 INK, QUIET, RULE, WARN, BAD, SHADE = (
     HexColor(each) for each in ("#1b2129", "#5a6573", "#d9dee5", "#8a4b00", "#a3231f", "#eef2f6")
 )
-BANNER_TONE = HexColor("#b3261e")
+BANNER_TONE, SIGNED_TONE = HexColor("#b3261e"), HexColor("#1d5c46")
 MOST_PICTURES = 6
-FONT_FOLDERS = ("/usr/share/fonts/truetype/dejavu", "/usr/share/fonts/dejavu", "/usr/share/fonts/TTF")
 MISSING = "\N{WHITE SQUARE}"
 
 
@@ -84,14 +83,14 @@ def pdf_document(record: Record) -> bytes:
         rightMargin=MARGIN - 6,
         topMargin=15 * mm,
         bottomMargin=16 * mm,
-        title="Draft report",
+        title="Draft report" if report.is_draft else "Signed report",
         author=words.PRODUCT,
         subject=words.BANNER if report.is_draft else "",
         lang="en",
     )
 
     def furnish(canvas: Canvas, built: SimpleDocTemplate) -> None:
-        furniture(canvas, built.page, typeface, is_draft=report.is_draft)
+        furniture(canvas, built.page, typeface, report.signature)
 
     document.build(story, onFirstPage=furnish, onLaterPages=furnish)
     return buffer.getvalue()
@@ -102,18 +101,20 @@ def headed(heading: Paragraph) -> list[Flowable]:
     return [CondPageBreak(25 * mm), heading]
 
 
-def furniture(canvas: Canvas, page: int, typeface: Typeface, *, is_draft: bool) -> None:
-    """The banner and the foot of every page."""
+def furniture(canvas: Canvas, page: int, typeface: Typeface, signature: Signature | None) -> None:
+    """The banner, or who has signed, and the foot of every page."""
     canvas.saveState()
-    if is_draft:
-        canvas.setFillColor(BANNER_TONE)
-        canvas.rect(0, A4[1] - 12 * mm, A4[0], 12 * mm, stroke=0, fill=1)
-        canvas.setFillColor(HexColor("#ffffff"))
-        canvas.setFont(typeface.bold, 11)
-        canvas.drawString(MARGIN, A4[1] - 7.8 * mm, words.BANNER)
+    canvas.setFillColor(BANNER_TONE if signature is None else SIGNED_TONE)
+    canvas.rect(0, A4[1] - 12 * mm, A4[0], 12 * mm, stroke=0, fill=1)
+    canvas.setFillColor(HexColor("#ffffff"))
+    said = typeface.drawable(words.BANNER if signature is None else words.signed_by(signature))
+    size = min(11.0, 11.0 * WIDTH / pdfmetrics.stringWidth(said, typeface.bold, 11))
+    canvas.setFont(typeface.bold, size)
+    canvas.drawString(MARGIN, A4[1] - 7.8 * mm, said)
     canvas.setFillColor(QUIET)
     canvas.setFont(typeface.regular, 8)
-    canvas.drawString(MARGIN, 9 * mm, f"{words.PRODUCT} draft report. Holds patient data.")
+    kind = "draft report" if signature is None else "report"
+    canvas.drawString(MARGIN, 9 * mm, f"{words.PRODUCT} {kind}. Holds patient data.")
     canvas.drawRightString(A4[0] - MARGIN, 9 * mm, f"Page {page}")
     canvas.restoreState()
 
@@ -277,6 +278,8 @@ class Typeface:
             said = f"<b>{said}</b>"
         if references := words.references_of(sentence):
             said += f' <font size="7.5" color="#1f5f99">[{self.safe(", ".join(references))}]</font>'
+        if sentence.is_edited:
+            said += f' <font size="7.5" color="#5a6573">({words.EDITED})</font>'
         for doubt in words.doubts_of(sentence):
             said += f'<br/><font size="8" color="#a3231f">! {self.safe(doubt)}</font>'
         return Paragraph(said, self.style(10, spaceAfter=2.5))
@@ -300,18 +303,10 @@ class Typeface:
 
 @cache
 def embedded_fonts() -> tuple[str, str]:
-    """Names of the regular and bold font, embedded in the file: DejaVu Sans where the system has it, else Vera.
-
-    Vera comes with reportlab and covers western and central Europe; DejaVu adds Greek, Cyrillic, Arabic and more.
-    """
-    import reportlab
-
-    folder = next((Path(each) for each in FONT_FOLDERS if (Path(each) / "DejaVuSans-Bold.ttf").is_file()), None)
-    own = Path(reportlab.__file__).parent / "fonts"
-    files = (folder, "DejaVuSans.ttf", "DejaVuSans-Bold.ttf") if folder else (own, "Vera.ttf", "VeraBd.ttf")
-    place, regular, bold = files
-    pdfmetrics.registerFont(TTFont("Wetread", place / regular))
-    pdfmetrics.registerFont(TTFont("Wetread-Bold", place / bold))
+    """Names of the regular and bold font, embedded in the file."""
+    regular, bold = font_files()
+    pdfmetrics.registerFont(TTFont("Wetread", regular))
+    pdfmetrics.registerFont(TTFont("Wetread-Bold", bold))
     pdfmetrics.registerFontFamily(
         "Wetread", normal="Wetread", bold="Wetread-Bold", italic="Wetread", boldItalic="Wetread-Bold"
     )

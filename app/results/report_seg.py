@@ -16,7 +16,7 @@ from app.results.coded import (
     SERIES_NUMBERS,
     SIDES,
     concept,
-    content_key,
+    findings_key,
     software_version,
     stable_uid,
     tracking_id_of,
@@ -61,6 +61,7 @@ class Segmentation:
 def segmentations(record: Record) -> Iterator[Segmentation]:
     """One SEG per series that has masks, each in its own series of the original study; nothing without masks.
 
+    It holds what the experts drew and stays the same object when a person edits or signs the text of the report.
     Raises ResultRefused when a mask or a source image is missing, or when what was written does not read back as the
     same voxels at the same place in the patient.
     """
@@ -125,15 +126,15 @@ def write(record: Record, series: Series, segments: list[Segment], count: int) -
         segment_descriptions=[described(record, each) for each in segments],
         series_instance_uid=stable_uid("series", "seg", record.study.uid, series.uid),
         series_number=SERIES_NUMBERS["seg"] + count,
-        sop_instance_uid=stable_uid("instance", "seg", record.study.uid, series.uid, content_key(record)),
+        sop_instance_uid=stable_uid("instance", "seg", record.study.uid, series.uid, findings_key(record.report)),
         instance_number=1,
         manufacturer=PRODUCT,
         manufacturer_model_name=PRODUCT,
         software_versions=version,
         device_serial_number=f"wetread-{version}",
-        content_label="DRAFT",
-        content_description="Draft segmentation, not verified by a physician",
-        series_description="Wetread draft segmentation",
+        content_label="AUTOMATIC",
+        content_description="Automatic segmentation, not verified by a physician",
+        series_description="Wetread automatic segmentation",
         specific_character_set="ISO_IR 192",
     )
     if series.modality.is_projection:  # without a plane in the patient, this alone says which way is up

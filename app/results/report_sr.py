@@ -1,5 +1,6 @@
-"""The report as a DICOM structured report: TID 1500 in a Comprehensive 3D SR (PS3.16), partial and unverified.
+"""The report as a DICOM structured report: TID 1500 in a Comprehensive 3D SR (PS3.16).
 
+Partial and unverified while it is a draft; complete and verified, with the observer who signed, afterwards (C.17.2).
 One measurement group per finding: TID 1411 or 1410 where it has a place, TID 1501 where it has none. The sentences are
 the text answers of the root's qualitative evaluations (TID 1500, row 12), each under its section's LOINC code.
 """
@@ -14,21 +15,26 @@ import highdicom.sr as sr
 import numpy as np
 from pydicom import Dataset
 from pydicom.sr.codedict import codes as dicom_codes
+from pydicom.uid import Comprehensive3DSRStorage
+from pydicom.valuerep import DT
 
 from app.results.coded import (
     ANSWERS,
     CHANGE_SINCE_PRIOR,
     CHANGES,
+    EDITED,
     GROUNDING,
     MODALITIES,
     PRESENCE,
     SECTION_CODES,
-    SERIES_NUMBERS,
     SIDES,
     UNSUPPORTED,
     WITHOUT_UNIT,
     concept,
-    content_key,
+    instance_uid,
+    series_description,
+    series_number,
+    series_uid,
     software_version,
     stable_uid,
     tracked,
@@ -42,6 +48,7 @@ from app.results.report_seg import Segmentation, group
 from app.results.words import PRODUCT, doubts_of, growth_of
 from expert_models.codes import PROBABILITY
 from expert_models.finding import Change, Comparison, Finding, Index, Measurement, Presence, Region
+from medmllm.report import Report
 
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 Group = (
@@ -60,25 +67,45 @@ def structured_report(record: Record, segmentations: Sequence[Segmentation] = ()
     images = [record.sources[uid] for series in record.study.series for uid in series.source if uid in record.sources]
     if not images:
         raise ResultRefused("none of the original images is at hand to refer to")
+    report, signature = record.report, record.report.signature
     document = sr.Comprehensive3DSR(
         evidence=[*{each.SOPInstanceUID: each for each in images}.values(), *(each.dataset for each in segmentations)],
         content=content_of(record, images, segmentations),
-        series_instance_uid=stable_uid("series", "sr", record.study.uid),
-        series_number=SERIES_NUMBERS["sr"],
-        sop_instance_uid=stable_uid("instance", "sr", record.study.uid, content_key(record)),
+        series_instance_uid=series_uid("sr", report),
+        series_number=series_number("sr", report),
+        sop_instance_uid=instance_uid("sr", report),
         instance_number=1,
         manufacturer=PRODUCT,
-        is_complete=False,
-        is_final=False,
-        is_verified=False,
+        is_complete=signature is not None,
+        is_final=signature is not None,
+        is_verified=signature is not None,
+        verifying_observer_name=None if signature is None else person_name(signature.name),
+        verifying_organization=None if signature is None else signature.organization[:64],
+        previous_versions=[reference(each) for each in record.earlier[-1:]] or None,
         manufacturer_model_name=PRODUCT,
         software_versions=software_version(),
-        series_description="Wetread draft report",
+        series_description=series_description("report", report),
         specific_character_set="ISO_IR 192",
     )
+    if signature is not None:  # highdicom takes the present for the time of the signature
+        document.VerifyingObserverSequence[0].VerificationDateTime = DT(signature.signed_at)
     buffer = BytesIO()
     document.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def person_name(full_name: str) -> str:
+    """A full name as VR PN: whole in its first component, for nothing says which of its words is the family's."""
+    return full_name.translate({ord(each): " " for each in "\\^="})[:63] + "^"
+
+
+def reference(report: Report) -> Dataset:
+    """What an SR says of the one it was made from (Predecessor Documents Sequence, C.17.2)."""
+    earlier = Dataset()
+    earlier.SOPClassUID = Comprehensive3DSRStorage
+    earlier.SOPInstanceUID = instance_uid("sr", report)
+    earlier.StudyInstanceUID, earlier.SeriesInstanceUID = report.study_uid, series_uid("sr", report)
+    return earlier
 
 
 def content_of(record: Record, images: Sequence[Dataset], segmentations: Sequence[Segmentation]) -> Dataset:
@@ -162,16 +189,16 @@ def procedures(image: Dataset) -> list[sr.CodedConcept]:
 
 
 def narrative(record: Record) -> sr.ContainerContentItem:
-    """The sentences, in order; one that failed a check or rests on nothing is marked so."""
+    """The sentences, in order; one that failed a check or rests on nothing is marked so, and one by a person."""
     said = container(sr.CodedConcept("C0034375", "UMLS", "Qualitative Evaluations"))
     for sentence in record.report.sentences:
         item = text(concept(SECTION_CODES[sentence.section]), sentence.text)
-        if doubts_of(sentence):
+        if sentence.is_edited or doubts_of(sentence):
             item.ContentSequence = sr.ContentSequence(
                 [
                     sr.CodeContentItem(
                         name=concept(GROUNDING),
-                        value=concept(UNSUPPORTED),
+                        value=concept(EDITED if sentence.is_edited else UNSUPPORTED),
                         relationship_type=sr.RelationshipTypeValues.HAS_CONCEPT_MOD,
                     )
                 ]

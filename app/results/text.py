@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from app.results.words import BANNER, SECTIONS, cited, doubts_of, references_of
+from app.results.words import BANNER, EDITED, SECTIONS, cited, doubts_of, references_of, signed_by
 from medmllm.report import Report, Section, Sentence
 
 
@@ -13,7 +13,7 @@ def as_text(report: Report, width: int = 100) -> str:
 
     Each sentence ends with the ids it rests on; what failed a check is marked and says why. No patient identifiers.
     """
-    lines = [f"*** {BANNER} ***", ""] if report.is_draft else []
+    lines = [f"*** {BANNER if report.signature is None else signed_by(report.signature)} ***", ""]
     for section in Section:
         sentences = report.section(section)
         if sentences:
@@ -32,7 +32,9 @@ def as_text(report: Report, width: int = 100) -> str:
 def said(sentence: Sentence, width: int) -> list[str]:
     """One sentence with its references, and its doubts below it."""
     references = references_of(sentence)
-    lines = hanging("- ", sentence.text + (f" [{', '.join(references)}]" if references else ""), width)
+    marks = f" [{', '.join(references)}]" if references else ""
+    marks += f" ({EDITED})" if sentence.is_edited else ""
+    lines = hanging("- ", sentence.text + marks, width)
     for doubt in doubts_of(sentence):
         lines += hanging("  !! ", doubt, width)
     return lines

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from expert_models.codes import ANATOMY
 from expert_models.finding import Change, Comparison, Finding, Measurement, Presence, Side
-from medmllm.report import CheckKind, Report, Section, Sentence, Verdict
+from medmllm.report import CheckKind, Report, Section, Sentence, Signature, Verdict
 from rag.evidence import Citation
 
 BANNER = "DRAFT — not verified by a physician"
+EDITED = "edited by a person"
 PRODUCT = "Wetread"
 
 SECTIONS = {
@@ -117,16 +118,29 @@ def link_of(identifier: str) -> str:
     return ""
 
 
-def doubts_of(sentence: Sentence) -> tuple[str, ...]:
-    """Why a reader should not trust this sentence as it stands; empty when it is grounded."""
-    doubts = [
+def signed_by(signature: Signature) -> str:
+    """ "Signed by Jane Doe, Sample Hospital, 2024-03-05 14:30 UTC+01:00": in the zone in which it was signed."""
+    zone = "UTC" + signature.signed_at.isoformat()[-6:].replace("+00:00", "")
+    return f"Signed by {signature.name}, {signature.organization}, {signature.signed_at:%Y-%m-%d %H:%M} {zone}"
+
+
+def failures_of(sentence: Sentence) -> tuple[str, ...]:
+    """The checks that the sentence did not pass, in words."""
+    return tuple(
         f"{CHECKS[check.kind]} check failed{f': {check.reason}' if check.reason else ''}"
         for check in sentence.checks
         if check.verdict is Verdict.FAILED
-    ]
-    if not sentence.grounding:
-        doubts.append("rests on no finding, measurement or source")
-    return tuple(doubts)
+    )
+
+
+def doubts_of(sentence: Sentence) -> tuple[str, ...]:
+    """Why a reader should not trust this sentence as it stands; empty when it is grounded.
+
+    Empty as well when a person wrote it: they need no finding of ours to rest on, and the report marks it as theirs.
+    """
+    if sentence.is_edited:
+        return ()
+    return failures_of(sentence) + (() if sentence.grounding else ("rests on no finding, measurement or source",))
 
 
 def references_of(sentence: Sentence) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,9 +24,10 @@ log = logging.getLogger(__name__)
 
 
 def write_results(record: Record, folder: Path, *, progress: Tick | None = None) -> tuple[Path, ...]:
-    """Write report.json, .html, .pdf, -seg-*.dcm (where there are masks), -sr.dcm and -fhir.json; returns their paths.
+    """Write every result (docs/results.md) into the folder; returns their paths.
 
-    Each file appears whole or not at all. A segmentation of an earlier run that this one does not make is removed.
+    Each file appears whole or not at all. A segmentation or capture of an earlier run that this one does not make is
+    removed.
     Raises ResultsUnwritable when the folder cannot take them, and ResultsIncomplete, after all the others were
     written, when a writer failed.
     """
@@ -49,7 +51,7 @@ def write_results(record: Record, folder: Path, *, progress: Tick | None = None)
             except Exception as exc:  # a defect in one writer, or an image it was not made for, is told and contained
                 log.error("a result could not be made", extra={"result": name, "error": type(exc).__name__})
                 failed.append(Failure(name, f"an unexpected {type(exc).__name__}"))
-        for old in folder.glob("report-seg-*.dcm"):
+        for old in (*folder.glob("report-seg-*.dcm"), *folder.glob("report-capture-*.dcm")):
             if old not in written:
                 old.unlink()
     except OSError as exc:
@@ -72,6 +74,12 @@ def stages_of(record: Record) -> list[Stage]:
     """
     segmentations: list[Segmentation] = []
 
+    @cache
+    def document() -> bytes:
+        from app.results.report_pdf import pdf_document
+
+        return pdf_document(record)
+
     def json() -> Iterator[tuple[str, bytes]]:
         yield "report.json", REPORT_JSON.dump_json(record.report, indent=2) + b"\n"
 
@@ -81,9 +89,7 @@ def stages_of(record: Record) -> list[Stage]:
         yield "report.html", html_page(record)
 
     def pdf() -> Iterator[tuple[str, bytes]]:
-        from app.results.report_pdf import pdf_document
-
-        yield "report.pdf", pdf_document(record)
+        yield "report.pdf", document()
 
     def seg() -> Iterator[tuple[str, bytes]]:
         from app.results.report_seg import segmentations as made
@@ -101,7 +107,18 @@ def stages_of(record: Record) -> list[Stage]:
         from app.results.report_fhir import fhir_bundle
         from app.results.report_html import html_page
 
-        yield "report-fhir.json", fhir_bundle(record, html_page(record, with_pictures=False))
+        page = html_page(record, with_pictures=False)
+        yield "report-fhir.json", fhir_bundle(record, page, None if record.report.is_draft else document())
+
+    def encapsulated() -> Iterator[tuple[str, bytes]]:
+        from app.results.encapsulated import encapsulated_pdf
+
+        yield "report-pdf.dcm", encapsulated_pdf(record, document())
+
+    def capture() -> Iterator[tuple[str, bytes]]:
+        from app.results.capture import captures
+
+        yield from captures(record)
 
     return [
         ("report.json", json),
@@ -110,6 +127,8 @@ def stages_of(record: Record) -> list[Stage]:
         ("report-seg.dcm", seg),
         ("report-sr.dcm", sr),
         ("report-fhir.json", fhir),
+        ("report-pdf.dcm", encapsulated),
+        ("report-capture.dcm", capture),
     ]
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +36,7 @@ from expert_models.finding import (
     Region,
     Side,
 )
-from medmllm.report import Check, CheckKind, Grounding, Report, Section, Sentence, Verdict
+from medmllm.report import Check, CheckKind, Grounding, Report, Section, Sentence, Signature, Verdict
 from rag.evidence import Citation, Evidence
 
 INDICATION = "Dyspnée & cough <script>alert('owned')</script>"
@@ -333,6 +337,39 @@ def make_bare_record() -> Record:
     sentence = Sentence("The study was not assessed.", Section.IMPRESSION, Grounding(attributes=("Modality",)))
     report = Report(study_uid, (sentence,), (), (), (), "template", ("No expert was available.",))
     return Record(report, Study(study_uid, "key", None, (series,)), masks, {image.SOPInstanceUID: image})
+
+
+SIGNED_AT = datetime(2024, 3, 5, 14, 30, tzinfo=timezone(timedelta(hours=1)))
+SIGNATURE = Signature("Dr. Jóna Doe", "Sample Hospital", SIGNED_AT)
+
+
+def make_signed(record: Record) -> Record:
+    """The same report after a person has added a sentence, changed the last one, and signed."""
+    *kept, last = record.report.sentences
+    added = Sentence("A healed rib fracture.", Section.FINDINGS, is_edited=True)
+    failed = (Check(CheckKind.UNSUPPORTED, Verdict.FAILED, "cites nothing"),)
+    changed = replace(last, text="Nothing needs doing.", checks=failed, is_edited=True)
+    report = replace(record.report, sentences=(*kept, added, changed), is_draft=False, signature=SIGNATURE)
+    return replace(record, report=report, earlier=(*record.earlier, record.report))
+
+
+@pytest.fixture
+def sign() -> Callable[[Record], Record]:
+    """Edits and signs a record's report."""
+    return make_signed
+
+
+@pytest.fixture
+def errors_of() -> Callable[[Path], list[str]]:
+    """What dciodvfy calls an error in a DICOM file."""
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("dciodvfy (dicom3tools) is not installed")
+
+    def errors(path: Path) -> list[str]:
+        told = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False).stderr
+        return [line for line in told.splitlines() if line.startswith("Error")]
+
+    return errors
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def test_it_is_a_draft_in_the_original_study_and_a_series_of_its_own(ct_record: 
     assert seg.StudyInstanceUID == ct_record.study.uid
     assert seg.SeriesInstanceUID != ct_record.study.series[0].uid
     assert (seg.PatientID, str(seg.PatientName), seg.AccessionNumber) == ("P-17", "Müller^Zoë", "A-2024-7")
-    assert seg.ContentLabel == "DRAFT"
+    assert (seg.ContentLabel, seg.SegmentSequence[0].SegmentAlgorithmType) == ("AUTOMATIC", "AUTOMATIC")
     nodule = seg.SegmentSequence[2]
     assert nodule.SegmentAlgorithmType == "AUTOMATIC"
     assert nodule.SegmentedPropertyTypeCodeSequence[0].CodeValue == "786838002"
@@ -68,10 +68,13 @@ def test_it_is_a_draft_in_the_original_study_and_a_series_of_its_own(ct_record: 
     assert seg.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Lung"
 
 
-def test_a_second_run_gives_the_same_object_and_a_changed_report_another(ct_record: Record) -> None:
+def test_a_second_run_or_another_text_gives_the_same_object_and_other_findings_another(ct_record: Record) -> None:
     uids = [next(segmentations(ct_record)).dataset.SOPInstanceUID for _ in range(2)]
     assert uids[0] == uids[1]
-    changed = replace(ct_record, report=replace(ct_record.report, writer="mllm:other"))
+    reworded = replace(ct_record, report=replace(ct_record.report, sentences=ct_record.report.sentences[:2]))
+    assert next(segmentations(reworded)).dataset.SOPInstanceUID == uids[0]
+    findings = (replace(ct_record.report.findings[0], probability=0.5), *ct_record.report.findings[1:])
+    changed = replace(ct_record, report=replace(ct_record.report, findings=findings))
     assert next(segmentations(changed)).dataset.SOPInstanceUID != uids[0]
 
 

@@ -16,7 +16,17 @@ from app.results.errors import ResultsIncomplete, ResultsUnwritable
 from app.results.record import MAY_BE_EMPTY, REPORT_JSON, Record
 from app.results.write import put, write_results
 
-ALL = ["report.json", "report.html", "report.pdf", "report-seg-1.dcm", "report-sr.dcm", "report-fhir.json"]
+CAPTURES = ["report-capture-1.dcm", "report-capture-2.dcm", "report-capture-3.dcm"]
+ALL = [
+    "report.json",
+    "report.html",
+    "report.pdf",
+    "report-seg-1.dcm",
+    "report-sr.dcm",
+    "report-fhir.json",
+    "report-pdf.dcm",
+    *CAPTURES,
+]
 
 
 def test_every_result_is_written_and_nothing_else(ct_record: Record, tmp_path: Path) -> None:
@@ -25,14 +35,15 @@ def test_every_result_is_written_and_nothing_else(ct_record: Record, tmp_path: P
     assert [path.name for path in paths] == ALL
     assert sorted(each.name for each in (tmp_path / "a" / "b").iterdir()) == sorted(ALL)
     assert REPORT_JSON.validate_json(paths[0].read_bytes()) == ct_record.report
-    assert ticks == [(done, 6) for done in range(7)]
+    assert ticks == [(done, 8) for done in range(9)]
 
 
 def test_without_masks_there_is_no_segmentation_and_an_old_one_goes(bare_record, tmp_path: Path) -> None:
     (tmp_path / "report-seg-1.dcm").write_bytes(b"of an earlier run")
+    (tmp_path / "report-capture-2.dcm").write_bytes(b"of an earlier run")
     names = [path.name for path in write_results(bare_record, tmp_path)]
-    assert names == [name for name in ALL if "seg" not in name]
-    assert not (tmp_path / "report-seg-1.dcm").exists()
+    assert names == [name for name in ALL if "seg" not in name and name not in CAPTURES[1:]]
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted(names)
 
 
 def test_one_failing_writer_costs_the_others_nothing(ct_record: Record, tmp_path: Path) -> None:
@@ -45,17 +56,15 @@ def test_one_failing_writer_costs_the_others_nothing(ct_record: Record, tmp_path
     ]
     assert str(caught.value).startswith("report-seg.dcm could not be made: the mask of finding f1 is no longer kept; ")
     assert [path.name for path in caught.value.written] == [
-        "report.json",
-        "report.html",
-        "report.pdf",
-        "report-fhir.json",
+        name for name in ALL if name not in ("report-seg-1.dcm", "report-sr.dcm")
     ]
 
 
 def test_without_originals_the_report_is_still_written(dx_record: Record, tmp_path: Path) -> None:
     with pytest.raises(ResultsIncomplete) as caught:
         write_results(replace(dx_record, sources={}), tmp_path)
-    assert [each.name for each in caught.value.failed] == ["report-seg.dcm", "report-sr.dcm"]
+    failed = [each.name for each in caught.value.failed]
+    assert failed == ["report-seg.dcm", "report-sr.dcm", "report-pdf.dcm", "report-capture.dcm"]
     assert (tmp_path / "report-fhir.json").is_file()
 
 
@@ -105,7 +114,7 @@ def test_a_header_that_says_little_and_a_report_beyond_latin_letters_still_give_
     report = replace(dx_record.report, sentences=(replace(first, text="Poręba: −820 HU ≥ −900 HU."),))
     record = Record(report, dx_record.study, dx_record.masks, sparse)
     names = {path.name for path in write_results(record, tmp_path)}
-    assert {"report-sr.dcm", "report-seg-1.dcm", "report-fhir.json", "report.pdf"} <= names
+    assert {"report-sr.dcm", "report-seg-1.dcm", "report-fhir.json", "report.pdf", "report-pdf.dcm"} <= names
     assert not list(recwarn)
     document = tmp_path / "report-sr.dcm"
     assert dcmread(document).SpecificCharacterSet == "ISO_IR 192"
