@@ -207,8 +207,10 @@ def logits_on(hu: Float32, network: nn.Module, card: Card, device: str = "cpu") 
     import torch
     from monai.inferers.utils import sliding_window_inference
 
+    from expert_models.precision import half_precision
+
     picture = network_input(hu[None, None], card).to(device)
-    with torch.inference_mode(), torch.autocast(torch.device(device).type, torch.bfloat16):
+    with torch.inference_mode(), half_precision(device):
         logits: Any = sliding_window_inference(picture, card.input.size, 1, network, overlap=0.25, mode="gaussian")
     result: Float32 = logits[0, 0].float().cpu().numpy()
     return result

@@ -17,6 +17,7 @@ from torch import nn
 from expert_models.card import Card, checked_weights, imported
 from expert_models.errors import CardInvalid, WeightsMismatch
 from expert_models.measure import dice
+from expert_models.precision import half_precision
 from expert_models.preprocess import Letterbox, network_input
 
 
@@ -87,7 +88,7 @@ class Segmenter:
     def probabilities(self, frame: Frame) -> Frame:
         """(rows, columns) as `network_input` gives it -> (labels, rows, columns) in [0, 1]."""
         network = self._loaded()
-        with torch.inference_mode(), torch.autocast(torch.device(self.device).type, torch.bfloat16):
+        with torch.inference_mode(), half_precision(self.device):
             logits = network(torch.from_numpy(np.ascontiguousarray(frame))[None, None].to(self.device))
         found: Frame = torch.sigmoid(logits[0].float()).cpu().numpy()
         return found

@@ -28,6 +28,7 @@ from dicom_io.study import Volume
 from expert_models.card import Card, packaged_card
 from expert_models.ct_nodules import logits_on, network_input
 from expert_models.ct_paste import Crop, nodule_crops, read_ct, read_nifti
+from expert_models.precision import half_precision
 from expert_models.segment import build_network
 from expert_models.train.ct_scenes import Scene, Shares, draw_patch, scene_of
 
@@ -82,7 +83,7 @@ def train(
             group["lr"] = plan.rate * min(1.0, (step + 1) / 100) * falling
         picture, truth = _batch(np.random.default_rng([plan.seed, step]), scenes, crops, card, plan.batch)
         network.train()
-        with torch.autocast("cpu", torch.bfloat16):
+        with half_precision("cpu"):
             logits = network(picture)
         loss = loss_of(logits.float(), truth)
         optimizer.zero_grad()

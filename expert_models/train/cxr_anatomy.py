@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from expert_models.encoder import LightUNet, start_from_imagenet
+from expert_models.precision import half_precision
 from expert_models.train.augment import varied
 
 Progress = Callable[[str], None]
@@ -106,7 +107,7 @@ def train(
             group["lr"] = plan.rate * _schedule(step, plan.steps)
         pictures, masks, known = _batch(groups, plan, step)
         torch.manual_seed(plan.seed * 1_000_003 + step)  # stochastic depth draws from torch's own generator
-        with torch.autocast("cpu", torch.bfloat16):
+        with half_precision("cpu"):
             logits = network(pictures.contiguous(memory_format=torch.channels_last))
         loss = segmentation_loss(logits.float(), masks, known)
         optimizer.zero_grad()

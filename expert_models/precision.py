@@ -1,0 +1,16 @@
+"""Half precision where the processor multiplies it by itself; nowhere else, since emulated it is far slower."""
+
+from __future__ import annotations
+
+import torch
+
+
+def half_precision(device: str) -> torch.autocast:
+    """Autocast to bfloat16 for a network on this device, switched off on a CPU without bfloat16 of its own.
+
+    A 3-D convolution of 48-cubed patches took 1.4 s in float32 and 44 s in bfloat16 on a processor with AVX2 alone.
+    """
+    kind = torch.device(device).type
+    able = torch.cpu.get_capabilities()
+    native = kind != "cpu" or bool(able.get("amx_bf16") or able.get("avx512_bf16"))
+    return torch.autocast(kind, torch.bfloat16, enabled=native)
