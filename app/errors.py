@@ -7,6 +7,7 @@ AppError                 1
 ├── StorageFailed        4  a folder or database cannot be read or written (full, read-only, absent)
 ├── QueueUnavailable     4  the queue of jobs does not answer
 ├── PeerUnavailable      4  a PACS or another system does not answer, or does not take what it is sent
+├── NotAllowed           1  an account may not do what was asked
 └── Outdated             1  a report was changed by somebody else meanwhile
 """
 
@@ -65,6 +66,10 @@ class PeerUnavailable(AppError):  # noqa: N818
     """A PACS or another system does not answer, or does not take what it is sent."""
 
     exit_code = 4
+
+
+class NotAllowed(AppError):  # noqa: N818
+    """An account may not do what was asked."""
 
 
 class Outdated(AppError):  # noqa: N818
