@@ -14,7 +14,3 @@ def test_half_precision_is_on_where_the_processor_has_it_and_off_elsewhere() -> 
     flags = set(CPUINFO.read_text().split())
     with half_precision("cpu") as cast:
         assert cast._enabled is bool(flags & {"avx512_bf16", "amx_bf16"})
-
-
-def test_a_gpu_always_has_it() -> None:
-    assert half_precision("cuda").fast_dtype.itemsize == 2
