@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     queue_url: str = Field("", description="huey+sqlite:///file, huey+redis://, celery+amqp://, celery+redis://.")
     lease_s: float = Field(60.0, ge=1, description="Seconds without a sign of life until a worker's job is taken up.")
     results_to: str = Field("", description="Where results go, URLs separated by commas; empty: nowhere.")
+    organization: str = Field("", description="Who answers for signed reports beside the person who signs.")
     blobs_url: str = Field("", description="Where masks are kept (file:///folder); empty: a folder in home.")
     vectors_url: str = Field("", description="memory:, chroma+file:///folder or chroma+http://host:port.")
     embedder_url: str = Field("minilm:", description="Encoder of the literature: minilm: or hashing:.")
