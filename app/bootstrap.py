@@ -19,6 +19,7 @@ from app.ports import Accounts, Audit, Deliveries, Jobs, Orders, Queue, Requests
 from app.settings import Settings
 from dicom_io.archive import FolderArchive
 from dicom_io.identity import site_secret
+from dicom_io.ports import Peer
 from expert_models.ports import Experts, Masks
 from medmllm.ports import LanguageModel, Writer
 from rag.ports import Embedder, VectorStore
@@ -80,6 +81,10 @@ def open_program(settings: Settings) -> Program:
     keep_quiet()
     if settings.threads:
         os.environ["OMP_NUM_THREADS"] = str(settings.threads)  # read when torch and NumPy's BLAS are first loaded
+    if settings.pacs_url:
+        open_peer(settings, settings.pacs_url, "pacs_url")  # only to see now, and not at night, whether it can be
+    for destination in settings.destinations:
+        open_peer(settings, destination, "results_to")
     home = settings.home.expanduser()
     secret = site_secret(home)
     archive = FolderArchive(home / "archive", secret, priors=settings.priors)
@@ -141,6 +146,24 @@ def open_masks(settings: Settings) -> Masks:
             return FolderMasks(Path(unquote(urlsplit(url).path)))
         case other:
             raise UnknownBackend("blobs_url", other, ["file"])
+
+
+def open_peer(settings: Settings, url: str, setting: str) -> Peer:
+    """A PACS. setting: which one the URL is from. Raises BadSetting, which does not repeat the URL's password."""
+    try:
+        match urlsplit(url).scheme:
+            case "dicom" | "dicom+get":
+                from dicom_io.query import DicomPeer
+
+                return DicomPeer.at(url, settings.ae_title)
+            case "dicomweb+http" | "dicomweb+https":
+                from dicom_io.dicomweb import DicomWebPeer
+
+                return DicomWebPeer(url)
+            case other:
+                raise UnknownBackend(setting, other, ["dicom", "dicom+get", "dicomweb+http", "dicomweb+https"])
+    except ValueError as exc:
+        raise BadSetting(f"{setting}: {exc}") from None
 
 
 def open_embedder(settings: Settings) -> Embedder:

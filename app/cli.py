@@ -1,7 +1,8 @@
 """The command line: `wetread --help`.
 
 Exit codes: 0 done; 1 a fault; 2 a wrong command, path or setting; 3 nothing that can be reported on; 4 a folder or
-database cannot be read or written. Heavy modules are imported inside the commands, so that help is quick.
+database cannot be read or written, or the queue does not answer. Heavy modules are imported inside the commands, so
+that help is quick.
 """
 
 from __future__ import annotations
@@ -124,6 +125,43 @@ def studies(as_json: AsJson = False) -> None:
         )
     if not rows:
         out.print("the archive is empty")
+
+
+@app.command()
+def worker() -> None:
+    """Make the reports that wait in the queue, until Ctrl-C or SIGTERM; the one in hand is finished first."""
+    from functools import partial
+
+    from app.pacs.deliver import deliver_due
+    from app.pacs.priors import bring_priors
+    from app.terminal import say
+    from app.worker import desk_of, stop_on_signals, work
+
+    program = open_here()
+    if program.settings.url_of("queue_url").startswith("huey+memory:"):
+        raise BadSetting("queue_url huey+memory: reaches no other process, so a worker has nothing to take from it")
+    stop = stop_on_signals()
+    say(f"working, {program.queue.waiting()} jobs wait")  # a queue that is not there ends this command at once
+    work(desk_of(program, before=partial(bring_priors, program), deliver=partial(deliver_due, program)), stop)
+
+
+@app.command()
+def listen() -> None:
+    """Receive studies from modalities and the PACS (DICOM Storage SCP), archive them, and have them reported on."""
+    from app.pacs.serve import listen as serve
+
+    serve(open_here())
+
+
+@app.command()
+def batch(
+    sources: Annotated[list[str], typer.Argument(help="DICOM files, folders, zips, or pacs:Keyword=value,...")],
+    enqueue: Annotated[bool, typer.Option("--enqueue", help="Leave the reports to the workers.")] = False,
+) -> None:
+    """Report on every study of a folder or of a query at the PACS; go on where an earlier run stopped."""
+    from app.pacs.batch import run_batch
+
+    run_batch(open_here(), sources, enqueue=enqueue)
 
 
 @app.command()

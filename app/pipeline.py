@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -34,13 +34,15 @@ class Parts:
     outbox: Outbox
 
 
-def report_on(study_uid: str, parts: Parts, watch: Watch = nobody) -> Report:
+def report_on(study_uid: str, parts: Parts, watch: Watch = nobody, notices: Sequence[str] = ()) -> Report:
     """Draft the report on one archived study, save it and announce it.
+
+    notices: what its reader must know of what happened before, one sentence each.
 
     Degrades as docs/safety.md says: a failing expert, writer or library never costs the report; a failing archive
     or report store raises, so that the caller keeps the job.
     """
-    notices: list[str] = []
+    said = list(notices)
     with stage("dicom_io", watch):
         study = parts.archive.load(study_uid)
     with stage("expert_models", watch):
@@ -51,9 +53,9 @@ def report_on(study_uid: str, parts: Parts, watch: Watch = nobody) -> Report:
         try:
             evidence = parts.library.retrieve(study, findings)
         except RagError as exc:
-            notices.append(f"No literature is cited: {exc}.")
+            said.append(f"No literature is cited: {exc}.")
     with stage("medmllm", watch):
-        report = parts.writer.write(study, findings, comparisons, evidence, notices)
+        report = parts.writer.write(study, findings, comparisons, evidence, said)
     with stage("results", watch):
         parts.reports.save(report)
         parts.outbox.announce(report)

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from app.errors import BadSetting
 
 PREFIX = "WETREAD_"
+AE_TITLE = r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$"  # PS3.5 table 6.2-1: no backslash, no spaces around
 CONFIG_VARIABLE = "WETREAD_CONFIG"  # names another file than ./wetread.toml; not itself a setting
 
 
@@ -33,7 +34,19 @@ class Settings(BaseSettings):
     queue_url: str = Field("", description="huey+sqlite:///file, huey+redis://, celery+amqp://, celery+redis://.")
     lease_s: float = Field(60.0, ge=1, description="Seconds without a sign of life until a worker's job is taken up.")
     results_to: str = Field("", description="Where results go, URLs separated by commas; empty: nowhere.")
+    ae_title: str = Field("WETREAD", pattern=AE_TITLE, description="Our DICOM AE title, 1 to 16 characters.")
+    listen_host: str = Field("127.0.0.1", description="Address that `wetread listen` listens on.")
+    listen_port: int = Field(11112, ge=0, le=65535, description="Port that `wetread listen` listens on; 0: a free one.")
+    allowed_callers: str = Field("", description="AE titles that may send to us, separated by commas; empty: any.")
+    quiet_s: float = Field(30.0, ge=0.1, description="Seconds without a new image after which a study is complete.")
+    pacs_url: str = Field("", description="Where priors are looked for: dicom://, dicom+get:// or dicomweb+http(s)://.")
+    prior_deadline_s: float = Field(60.0, gt=0, description="Seconds in which priors must come from the PACS.")
     organization: str = Field("", description="Who answers for signed reports beside the person who signs.")
+    serve_host: str = Field("127.0.0.1", description="Address that `wetread serve` listens on.")
+    serve_port: int = Field(8080, ge=0, le=65535, description="Port that `wetread serve` listens on; 0: a free one.")
+    serve_names: str = Field("", description="Hosts a request may be for, by commas; empty: loopback's own, else any.")
+    authentication: Literal["required", "none"] = Field("required", description="none: on loopback only.")
+    max_upload_mb: int = Field(1024, ge=1, description="MiB that one upload over REST may have.")
     blobs_url: str = Field("", description="Where masks are kept (file:///folder); empty: a folder in home.")
     vectors_url: str = Field("", description="memory:, chroma+file:///folder or chroma+http://host:port.")
     embedder_url: str = Field("minilm:", description="Encoder of the literature: minilm: or hashing:.")
@@ -61,6 +74,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Constructor, then environment, then the TOML file; neither .env nor secret files."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=config_file())
+
+    @property
+    def callers(self) -> tuple[str, ...]:
+        """Who may send to us; empty: anybody."""
+        return tuple(each.strip() for each in self.allowed_callers.split(",") if each.strip())
 
     @property
     def destinations(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -52,8 +52,9 @@ def worker_name() -> str:
     return f"{socket.gethostname()[:40]}-{os.getpid()}-{token_hex(4)}"
 
 
-def prepare_nothing(study_uid: str) -> None:
+def prepare_nothing(study_uid: str) -> tuple[str, ...]:
     """For a site that fetches nothing before a report is made."""
+    return ()
 
 
 def deliver_nothing() -> int:
@@ -65,7 +66,8 @@ def deliver_nothing() -> int:
 class Desk:
     """What a worker works with.
 
-    before: called with the study's UID before a report is made, to bring in its priors; what it raises costs no report.
+    before: called with the study's UID before a report is made, to bring in its priors; returns what the report's
+    reader must know of that, in sentences; what it raises costs no report.
     deliver: sends what is due to where it is to go, and says how much it was.
     """
 
@@ -75,7 +77,7 @@ class Desk:
     parts: Parts
     secret: bytes
     lease_s: float
-    before: Callable[[str], None] = prepare_nothing
+    before: Callable[[str], Sequence[str]] = prepare_nothing
     deliver: Callable[[], int] = deliver_nothing
     worker: str = field(default_factory=worker_name)
 
@@ -83,7 +85,7 @@ class Desk:
 def desk_of(
     program: Program,
     *,
-    before: Callable[[str], None] = prepare_nothing,
+    before: Callable[[str], Sequence[str]] = prepare_nothing,
     deliver: Callable[[], int] = deliver_nothing,
 ) -> Desk:
     """The desk of a new worker of this program."""
@@ -146,11 +148,12 @@ def make_report(job: Job, desk: Desk, lease: Lease) -> None:
         desk.parts.outbox.announce(made.report)
         return
     started = perf_counter()
+    notices: Sequence[str] = ()
     try:
-        desk.before(job.study_uid)
+        notices = desk.before(job.study_uid)
     except Exception as exc:  # priors are welcome, never needed
         log.warning("nothing was brought in before the report", job=job.id, error=type(exc).__name__)
-    report_on(job.study_uid, replace(desk.parts, reports=desk.versions.of_job(job.id)), lease.watch)
+    report_on(job.study_uid, replace(desk.parts, reports=desk.versions.of_job(job.id)), lease.watch, notices)
     seconds = round(perf_counter() - started, 1)
     log.info("a job is done", job=job.id, study=study_key(job.study_uid, desk.secret), seconds=seconds)
 

@@ -180,6 +180,22 @@ class FolderArchive:
                 datasets.setdefault(text(dataset, "SOPInstanceUID"), dataset)
         return datasets
 
+    def holds(self, key: str) -> frozenset[str]:
+        """The sha256 of every instance that is kept of the study with this key (study_key), of whatever patient."""
+        with self._available("read"):
+            folders = [patient / key for patient in _folders(self._folder)]
+            return frozenset(path.stem for folder in folders for path in _instances(folder))
+
+    def accession(self, study_uid: str) -> str:
+        """The accession number that its images state, "" when none does. KeyError when the study is unknown."""
+        with self._available("read"), quiet():
+            folder, _ = self._locate(study_uid)
+            for path in _instances(folder.path):
+                head = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=["AccessionNumber"])
+                if stated := text(head, "AccessionNumber"):
+                    return stated
+            return ""
+
     def study_hash(self, study_uid: str) -> str:
         """The sha256 over the study's contents, the same whatever the order of arrival. KeyError when unknown."""
         with self._available("read"):
@@ -264,7 +280,7 @@ class FolderArchive:
             for each in _described(folder.path.parent)
             if each.path != folder.path
             and each.acquired_on is not None
-            and _is_before(each.acquired_on, study.acquired_on)
+            and is_before(each.acquired_on, study.acquired_on)
         ]
         earlier.sort(key=lambda pair: (pair[0], pair[1].uid), reverse=True)
         kinds = {series.modality.is_projection for series in study.series}
@@ -350,7 +366,7 @@ def _row(folder: _Folder) -> StudyRow:
     )
 
 
-def _is_before(one: datetime, other: datetime) -> bool:
+def is_before(one: datetime, other: datetime) -> bool:
     """True when it is certain: of one day, midnight is what a study without a StudyTime has, and tells no order."""
     if one.date() == other.date() and datetime.min.time() in (one.time(), other.time()):
         return False

@@ -49,9 +49,10 @@ class DicomWebPeer:
 
     def find(self, match: Mapping[str, str]) -> tuple[RemoteStudy, ...]:
         """QIDO-RS for studies."""
-        fields = [keyword for keyword in (*RETURNED, "IssuerOfPatientID") if keyword not in match]
+        filters = {keyword: value for keyword, value in match.items() if value}
+        fields = [keyword for keyword in (*RETURNED, "IssuerOfPatientID") if keyword not in filters]
         with self._asking(), quiet():
-            answers = self._client().search_for_studies(search_filters=dict(match), fields=fields, limit=MOST_STUDIES)
+            answers = self._client().search_for_studies(search_filters=filters, fields=fields, limit=MOST_STUDIES)
             return tuple(remote_study(Dataset.from_json(answer)) for answer in answers)
 
     def fetch(self, study_uid: str, keep: Keep, deadline_s: float) -> Fetched:

@@ -28,6 +28,9 @@ from rag.evidence import Document, Evidence
 UID = "1.2.826.0.1.3680043.8.498.1"
 
 
+Before = Callable[[str], Sequence[str]]
+
+
 @dataclass
 class FakeParts:
     """Every part of the pipeline at once. fails: what a stage raises; meanwhile: what else happens in it."""
@@ -72,7 +75,15 @@ class FakeParts:
         notices: Sequence[str] = (),
     ) -> Report:
         self._at("write")
-        return Report(study.uid, (Sentence(f"Draft {self.examined}.", Section.FINDINGS),), (), (), (), "template")
+        return Report(
+            study.uid,
+            (Sentence(f"Draft {self.examined}.", Section.FINDINGS),),
+            (),
+            (),
+            (),
+            "template",
+            notices=tuple(notices),
+        )
 
     def announce(self, report: Report) -> None:
         self._at("announce")
@@ -88,7 +99,7 @@ class Office:
         self.versions = DatabaseReports(self.database)
         self.queue = HueyQueue("huey+memory:")
 
-    def desk(self, parts: FakeParts, *, lease_s: float = 30, before: Callable[[str], None] | None = None) -> Desk:
+    def desk(self, parts: FakeParts, *, lease_s: float = 30, before: Before | None = None) -> Desk:
         every = Parts(parts, parts, parts, parts, self.versions, parts)
         given = {} if before is None else {"before": before}
         return Desk(self.jobs, self.queue, self.versions, every, b"secret", lease_s, **given)
@@ -109,13 +120,19 @@ def office() -> Iterator[Office]:
 
 def test_a_job_becomes_a_report_once_however_often_its_id_comes(office: Office) -> None:
     parts, job, prepared = FakeParts(), office.job(), []
-    desk = office.desk(parts, before=prepared.append)
+
+    def bring_priors(study_uid: str) -> tuple[str, ...]:
+        prepared.append(study_uid)
+        return ("The PACS did not answer.",)
+
+    desk = office.desk(parts, before=bring_priors)
     for _ in range(3):
         run_job(job.id, desk)
     assert office.jobs.get(job.id).state is JobState.DONE
     assert office.drafts() == ["Draft 1."]
     assert len(parts.announced) == 1
     assert prepared == [UID]
+    assert office.versions.load(UID).notices == ("The PACS did not answer.",)
     run_job("no such job", desk)
 
 
@@ -222,7 +239,7 @@ def test_a_hook_that_raises_and_beats_that_fail_cost_no_report(
         def beat(self, job_id: str, worker: str, lease_s: float, stage: str = "") -> bool:
             raise StorageFailed("the database does not work: it is away")
 
-    def broken(study_uid: str) -> None:
+    def broken(study_uid: str) -> tuple[str, ...]:
         raise RuntimeError("Doe^Jane")
 
     job, desk = office.job(), office.desk(FakeParts(), before=broken)

@@ -1,0 +1,95 @@
+"""From the outbox to the PACS: what is due is rendered and stored into the original study.
+
+The results' SOP Instance UIDs follow from the report, so sending twice, after a crash or a failure, changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import structlog
+
+from app.bootstrap import Program, open_peer
+from app.errors import BadSetting
+from app.outgoing import Delivery, pause_s
+from app.results.errors import ResultsIncomplete, ResultsUnwritable
+from app.results.record import Record
+from app.results.write import write_results
+from app.versions import Version
+from dicom_io.errors import ArchiveUnavailable, DicomError, PeerError
+from dicom_io.identity import study_key
+
+LEASE_S = 600.0  # to render and to send one study's results; then another worker may try
+SENDER = "outbox"
+
+log = structlog.get_logger()
+
+
+def deliver_due(program: Program, worker: str = SENDER) -> int:
+    """Send every delivery that is due now; returns how many arrived. What does not arrive is tried again later."""
+    arrived = 0
+    while (delivery := program.deliveries.take(worker, LEASE_S)) is not None:
+        arrived += deliver(program, delivery)
+    return arrived
+
+
+def deliver(program: Program, delivery: Delivery) -> bool:
+    """Send one version to one destination, and note how that went; True when it arrived."""
+    key = study_key(delivery.study_uid, program.secret)
+    why = reason_to_drop(program, delivery)
+    if why:
+        program.deliveries.drop(delivery.id, why)
+        return False
+    try:
+        peer = open_peer(program.settings, delivery.destination, "results_to")
+        with rendered(program, program.versions.newest(delivery.study_uid)) as folder:
+            peer.store(sorted(folder.glob("*.dcm")))
+    except (PeerError, ArchiveUnavailable, ResultsUnwritable) as exc:
+        log.warning("results were not delivered", study=key, version=delivery.version, reason=str(exc))
+        program.deliveries.again(delivery.id, str(exc), pause_s(delivery.attempts))
+        return False
+    except (DicomError, KeyError) as exc:
+        log.error("results cannot be delivered", study=key, version=delivery.version, error=type(exc).__name__)
+        program.deliveries.drop(delivery.id, "the study can no longer be read from the archive")
+        return False
+    program.deliveries.sent(delivery.id)
+    program.audit.record(SENDER, "results delivered", key, version=delivery.version, destination=peer.name)
+    log.info("results delivered", study=key, version=delivery.version, destination=peer.name)
+    return True
+
+
+def reason_to_drop(program: Program, delivery: Delivery) -> str:
+    """Why it is not to be sent any more; "" when it is."""
+    try:
+        newest = program.versions.newest(delivery.study_uid).number
+    except KeyError:
+        return "there is no report on this study"
+    if newest > delivery.version:
+        return f"version {newest} has taken its place"
+    try:
+        open_peer(program.settings, delivery.destination, "results_to")
+    except BadSetting:
+        return "the destination is not one that results can be sent to"
+    return ""
+
+
+@contextmanager
+def rendered(program: Program, version: Version) -> Iterator[Path]:
+    """A folder with the version's results, for as long as this is open."""
+    uid = version.report.study_uid
+    record = Record(
+        report=version.report,
+        study=program.parts.archive.load(uid),
+        masks=program.masks,
+        sources=program.archive.datasets(uid, with_pixels=False),
+    )
+    with TemporaryDirectory(prefix="wetread-") as name:
+        folder = Path(name)
+        try:
+            write_results(record, folder)
+        except ResultsIncomplete as exc:  # what could be made is of use
+            log.error("some results are missing", study=study_key(uid, program.secret), reason=str(exc))
+        yield folder
