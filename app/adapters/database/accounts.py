@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -14,7 +15,11 @@ from app.adapters.database.engine import Database
 from app.adapters.database.tables import accounts, tokens
 from app.errors import AppError
 
-NOBODY = hashed(secrets.token_urlsafe())  # what a password is held against when there is no such account
+
+@cache
+def nobody() -> str:
+    """What a password is held against when there is no such account."""
+    return hashed(secrets.token_urlsafe())
 
 
 class DatabaseAccounts:
@@ -42,7 +47,7 @@ class DatabaseAccounts:
         """The account when name and password are right and it is not disabled; takes as long when they are not."""
         with self._database.reading() as connection:
             row = connection.execute(sa.select(accounts).where(accounts.c.name == name)).one_or_none()
-        right = is_right(password, NOBODY if row is None else row._mapping["password"])
+        right = is_right(password, nobody() if row is None else row._mapping["password"])
         if row is None or not right or row._mapping["is_disabled"]:
             return None
         return _account(row)

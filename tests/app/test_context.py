@@ -1,0 +1,86 @@
+"""What a study is given beyond its images: its order, and signed reports on its priors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from app.context import ArchiveInContext
+from app.orders import Order
+from dicom_io.study import Request, Study
+from medmllm.report import Report, Section, Sentence, Signature
+
+PRIOR = Study("1.1", "k", datetime(2025, 1, 1), (), Request("old cough", "", "A0"))
+STUDY = Study("1.2", "k", datetime(2026, 1, 1), (), Request("cough", "chest", "A1"), priors=(PRIOR,))
+DRAFT = Report(
+    "1.1",
+    (Sentence("No effusion.", Section.FINDINGS), Sentence("Normal chest.", Section.IMPRESSION)),
+    (), (), (), "template",
+)  # fmt: skip
+SIGNED = replace(DRAFT, is_draft=False, signature=Signature("Dr. A", "Hospital", datetime(2025, 1, 2, tzinfo=UTC)))
+
+
+@dataclass
+class Folder:
+    study: Study = STUDY
+
+    def load(self, study_uid: str) -> Study:
+        return self.study
+
+
+@dataclass
+class Book:
+    kept: dict[str, Order] = field(default_factory=dict)
+
+    def put(self, order: Order) -> None:
+        self.kept[order.accession] = order
+
+    def get(self, accession: str) -> Order:
+        return self.kept[accession]
+
+
+@dataclass
+class Shelf:
+    kept: dict[str, Report] = field(default_factory=dict)
+
+    def save(self, report: Report) -> None:
+        self.kept[report.study_uid] = report
+
+    def load(self, study_uid: str) -> Report:
+        return self.kept[study_uid]
+
+
+def loaded(order: Order | None = None, report: Report | None = None, study: Study = STUDY) -> Study:
+    book, shelf = Book(), Shelf()
+    if order is not None:
+        book.put(order)
+    if report is not None:
+        shelf.save(report)
+    return ArchiveInContext(Folder(study), book, shelf).load("1.2")
+
+
+def test_a_study_nobody_knows_more_about_stays_as_it_is() -> None:
+    assert loaded().request == STUDY.request
+    assert loaded().priors[0].report is None
+
+
+def test_an_order_counts_more_than_the_header_where_it_speaks() -> None:
+    assert loaded(Order("A1", indication="fever")).request == Request("fever", "chest", "A1")
+
+
+def test_an_order_of_another_accession_is_not_taken() -> None:
+    assert loaded(Order("A9", indication="fever")).request == STUDY.request
+
+
+def test_the_priors_order_is_its_own() -> None:
+    assert loaded(Order("A0", indication="fall")).priors[0].request.indication == "fall"
+
+
+def test_a_signed_report_goes_with_its_prior_and_a_draft_does_not() -> None:
+    assert loaded(report=SIGNED).priors[0].report == "No effusion. Normal chest."
+    assert loaded(report=DRAFT).priors[0].report is None
+
+
+def test_a_report_that_came_with_the_prior_stays() -> None:
+    came = replace(STUDY, priors=(replace(PRIOR, report="As dictated."),))
+    assert loaded(report=SIGNED, study=came).priors[0].report == "As dictated."
