@@ -10,10 +10,19 @@ export HF_HUB_OFFLINE := 1
 export ANONYMIZED_TELEMETRY := False
 export GRADIO_ANALYTICS_ENABLED := False
 
-.PHONY: demo test check lint setup lock clean
+.PHONY: demo workbench serve listen test check lint setup lock clean
 
 demo: $(READY)  ## make a phantom patient, report on it, write everything to demo-output/
 	$(BIN)/wetread demo --out demo-output
+
+workbench: $(READY)  ## the clinician's workbench with a phantom patient; prints where it is and how to log in
+	$(BIN)/wetread workbench --demo
+
+serve: $(READY)  ## the REST endpoint, with a worker in the same process
+	$(BIN)/wetread serve
+
+listen: $(READY)  ## the DICOM listener
+	$(BIN)/wetread listen
 
 test: $(READY)  ## every test that needs no server
 	$(BIN)/pytest
@@ -52,4 +61,4 @@ lock: $(READY)  ## pin again, after a change of pyproject.toml
 	mv constraints.new constraints.txt
 
 clean:
-	rm -rf .venv demo-output build dist
+	rm -rf .venv demo-output workbench-demo build dist

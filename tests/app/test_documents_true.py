@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 import typer.main
-import yaml
 
 from app.bootstrap import QUIET
 from app.cli import app
-from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -45,25 +43,6 @@ def test_the_readme_names_the_two_commands() -> None:
     for command in ("demo", "test"):
         assert f"make {command}" in text
         assert command in targets
-
-
-def test_the_compose_file_is_what_it_says() -> None:
-    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    known = {f"WETREAD_{name.upper()}" for name in Settings.model_fields}
-    for name, service in compose["services"].items():
-        assert service["networks"] == ["inside"], f"{name} must not reach outside"
-        assert "ports" not in service, f"{name} must not be reachable"
-        ours = {key for key in service.get("environment", {}) if key.startswith("WETREAD_")}
-        assert ours <= known
-        for volume in service["volumes"]:
-            source = volume.split(":")[0]
-            assert source in compose["volumes"] or source.startswith(("/", ".", "$"))
-    assert compose["networks"]["inside"]["internal"] is True
-    version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-    assert version is not None
-    assert compose["services"]["wetread"]["image"] == f"wetread:{version[1]}"
-    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
-    assert compose["services"]["chroma"]["image"] == f"chromadb/chroma:{pinned['chromadb']}"
 
 
 def test_the_image_copies_every_package_the_distribution_has() -> None:
