@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,14 +23,40 @@ import pytest
 READY_WITHIN_S = 60.0
 
 
+RedisOn = Callable[[int], AbstractContextManager[str]]
+
+
 @pytest.fixture(scope="session")
-def redis_url() -> Iterator[str]:
+def redis_on() -> RedisOn:
+    """What runs a Redis server on a port, for tests that stop it and start it again; it remembers nothing."""
+    program = program_or_skip("redis-server")
+
+    @contextmanager
+    def on(port: int) -> Iterator[str]:
+        with folder_of(None) as folder:
+            kept = [
+                "--bind",
+                "127.0.0.1",
+                "--port",
+                str(port),
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--dir",
+                str(folder),
+            ]
+            with running("redis-server", [program, *kept], folder, None, lambda: answers(port)):
+                yield f"redis://127.0.0.1:{port}"
+
+    return on
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_on: RedisOn) -> Iterator[str]:
     """redis://127.0.0.1:port; a test that cares about what is in it takes a database of its own, or flushes it."""
-    program, port = program_or_skip("redis-server"), free_port()
-    with folder_of(None) as folder:
-        options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no", "--dir", str(folder)]
-        with running("redis-server", [program, *options], folder, None, lambda: answers(port)):
-            yield f"redis://127.0.0.1:{port}"
+    with redis_on(free_port()) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from celery import Celery
 from kombu import Connection, Consumer, Exchange, Message, Queue
 from kombu.exceptions import KombuError
 
-from app.adapters.consuming import call, until_stopped
+from app.adapters.consuming import call, reason, until_stopped
 from app.errors import BadSetting, QueueUnavailable
 
 TASK = "wetread.report"
@@ -99,7 +99,7 @@ class CeleryQueue:
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        """A connection, closed at the end; its errors as one sentence by type, for their text may quote the URL."""
+        """A connection, closed at the end; its errors as one sentence."""
         connection = self._celery.connection_for_write(  # the URL is given: CELERY_BROKER_URL must not overrule it
             self._url, heartbeat=0, transport_options=self._options
         )
@@ -109,7 +109,7 @@ class CeleryQueue:
                 connection.ensure_connection(max_retries=1, interval_start=0.2)  # by default it would try for ever
                 yield connection
         except errors as exc:
-            raise QueueUnavailable(f"the broker of the queue of jobs does not answer ({type(exc).__name__})") from exc
+            raise QueueUnavailable(f"the broker of the queue of jobs does not answer: {reason(exc)}") from exc
 
 
 def take(message: Message, handle: Callable[[str], None]) -> None:

@@ -42,6 +42,19 @@ def until_stopped(session: Callable[[], None], stop: Callable[[], bool]) -> None
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
+def reason(exc: BaseException) -> str:
+    """Why a server does not answer: the system's words where it has some, else the type of the first cause.
+
+    Never the error's own text, which may quote the server's URL with its password.
+    """
+    link: BaseException | None = exc
+    while link is not None:
+        if isinstance(link, OSError) and link.strerror:
+            return link.strerror.lower()
+        exc, link = link, link.__cause__ or link.__context__
+    return type(exc).__name__
+
+
 def wait(seconds: float, stop: Callable[[], bool]) -> None:
     """Sleep, but not past a stop."""
     end = monotonic() + seconds

@@ -23,7 +23,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from app.adapters.consuming import call, until_stopped
+from app.adapters.consuming import call, reason, until_stopped
 from app.errors import WHY, BadSetting, QueueUnavailable
 
 NAME = "wetread"
@@ -149,7 +149,7 @@ def job_of(data: bytes) -> str | None:
 
 @contextmanager
 def reaching() -> Iterator[None]:
-    """Turn what a storage raises into one sentence. A Redis error may quote the server; it is named by type."""
+    """Turn what a storage raises into one sentence."""
     try:
         yield
     except OSError as exc:
@@ -158,4 +158,4 @@ def reaching() -> Iterator[None]:
     except sqlite3.Error as exc:
         raise QueueUnavailable(f"the queue of jobs does not work: {exc}") from exc
     except RedisError as exc:
-        raise QueueUnavailable(f"the queue of jobs on Redis does not answer ({type(exc).__name__})") from exc
+        raise QueueUnavailable(f"the queue of jobs on Redis does not answer: {reason(exc)}") from exc
