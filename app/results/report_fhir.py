@@ -21,7 +21,6 @@ from app.results.coded import (
     ANSWERS,
     CHANGE_SINCE_PRIOR,
     CHANGES,
-    REPORT_TITLE,
     SIDES,
     content_key,
     instance_uid,
@@ -53,6 +52,7 @@ from expert_models.finding import Code, Finding, Presence
 from medmllm.report import Section, Sentence, Signature
 
 NAMESPACE = UUID("8f2f5a3e-6d0b-5c84-9f43-0d6b9e0c7a11")  # ours, for the bundle's own urn:uuid references
+REPORT_CODE = Code("18748-4", "LN", "Diagnostic imaging study")
 INTERPRETATIONS = {Presence.PRESENT: ("POS", "Positive"), Presence.ABSENT: ("NEG", "Negative"),
                    Presence.INDETERMINATE: ("IND", "Indeterminate")}  # fmt: skip
 GENDERS = {"M": "male", "F": "female", "O": "other"}
@@ -314,7 +314,7 @@ class Bundled:
             "identifier": [oid(instance_uid("sr", self.draft))],
             "status": self.status,
             "category": [coded("http://terminology.hl7.org/CodeSystem/v2-0074", "RAD", "Radiology")],
-            "code": concept(REPORT_TITLE),
+            "code": concept(REPORT_CODE),
             "subject": {"reference": self.urn("Patient")},
             "imagingStudy": [{"reference": self.urn("ImagingStudy")}],
             "result": [{"reference": self.urn("Observation", each.id)} for each in report.findings],
