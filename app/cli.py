@@ -7,18 +7,18 @@ that help is quick.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from app.cli_access import audit, serve, tokens_app, users_app
 from app.errors import AppError, BadSetting, NothingToReport, StorageFailed, storage
+from app.opening import open_here, open_settings, print_json
 
 if TYPE_CHECKING:
     from app.bootstrap import Program
-    from app.settings import Settings
     from dicom_io.archive import Ingested
     from rag.evidence import Document
 
@@ -35,6 +35,8 @@ evaluate_app = typer.Typer(help="Measure on data the models never saw.", no_args
 app.add_typer(library_app, name="library")
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(tokens_app, name="tokens")
+app.add_typer(users_app, name="users")
 
 Paths = Annotated[list[Path], typer.Argument(help="DICOM files, folders, zip archives or a DICOMDIR.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
@@ -162,6 +164,10 @@ def batch(
     from app.pacs.batch import run_batch
 
     run_batch(open_here(), sources, enqueue=enqueue)
+
+
+app.command()(serve)
+app.command()(audit)
 
 
 @app.command()
@@ -316,23 +322,6 @@ def fail(sentence: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def open_settings(**given: object) -> Settings:
-    """The settings, with logging started."""
-    from app.logs import start_logs
-    from app.settings import load_settings
-
-    settings = load_settings(**given)
-    start_logs(settings.log_level, settings.log_format)
-    return settings
-
-
-def open_here() -> Program:
-    """The program as the settings say."""
-    from app.bootstrap import open_program
-
-    return open_program(open_settings())
-
-
 def check_paths(paths: list[Path]) -> None:
     """Raise BadSetting for the first path that does not exist."""
 
@@ -347,8 +336,3 @@ def ingest_with_progress(program: Program, paths: list[Path], what: str) -> Inge
 
     with counting(what) as tick:
         return program.archive.ingest(paths, progress=tick)
-
-
-def print_json(value: object) -> None:
-    """JSON on standard output, for machines."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")

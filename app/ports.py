@@ -80,6 +80,9 @@ class Deliveries(Protocol):
     def of_study(self, study_uid: str) -> tuple[Delivery, ...]:
         """Everything sent or to be sent of one study, oldest first."""
 
+    def counts(self) -> dict[str, int]:
+        """How many deliveries are in each state."""
+
 
 class Jobs(Protocol):
     """The truth about jobs. The queue only says which to look at."""

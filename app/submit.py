@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from hashlib import sha256
 
 import structlog
 
@@ -16,13 +17,13 @@ log = structlog.get_logger()
 
 
 def submit(program: Program, study_uid: str, requested_by: str) -> Job:
-    """The job that reports on the study as it is now; the same one when it was submitted before.
+    """The job that reports on the study, and its order, as they are now; the same one when it was submitted before.
 
     The database knows the job before the queue does: a queue that does not answer only makes it wait until a worker
     looks for what is overdue. Raises KeyError when the archive has no such study.
     """
     note(program, study_uid)
-    job, is_new = program.jobs.submit(study_uid, program.archive.study_hash(study_uid), requested_by)
+    job, is_new = program.jobs.submit(study_uid, content_of(program, study_uid), requested_by)
     if is_new:
         program.audit.record(requested_by, "report requested", study_key(study_uid, program.secret), job=job.id)
     if job.state is JobState.WAITING:
@@ -31,6 +32,19 @@ def submit(program: Program, study_uid: str, requested_by: str) -> Job:
         except QueueUnavailable as exc:
             log.warning("a job waits for the queue", job=job.id, reason=str(exc))
     return job
+
+
+def content_of(program: Program, study_uid: str) -> str:
+    """What a report would be made from, as a sha256: the images, and the order if there is one.
+
+    So an order that came late, or was changed, leads to a new report when one is asked for again.
+    """
+    images = program.archive.study_hash(study_uid)
+    try:
+        order = program.orders.get(program.archive.accession(study_uid))
+    except KeyError:
+        return images
+    return sha256("\0".join([images, order.indication, order.procedure]).encode()).hexdigest()
 
 
 def note(program: Program, study_uid: str) -> None:

@@ -108,6 +108,13 @@ class DatabaseDeliveries:
             rows = connection.execute(every.order_by(deliveries.c.version, deliveries.c.destination)).all()
         return tuple(_delivery(row) for row in rows)
 
+    def counts(self) -> dict[str, int]:
+        """How many deliveries are in each state."""
+        states = sa.select(deliveries.c.state, sa.func.count()).group_by(deliveries.c.state)
+        with self._database.reading() as connection:
+            rows = connection.execute(states).all()
+        return {state.value: 0 for state in DeliveryState} | {str(state): count for state, count in rows}
+
     def _set(self, delivery_id: str, **values: object) -> None:
         with self._database.writing() as connection:
             connection.execute(deliveries.update().where(deliveries.c.id == delivery_id).values(**values))
