@@ -196,6 +196,12 @@ class FolderArchive:
                     return stated
             return ""
 
+    def header(self, study_uid: str) -> Dataset:
+        """The header of one of its instances: whose study it is. KeyError when the study is unknown."""
+        with self._available("read"), quiet():
+            folder, _ = self._locate(study_uid)
+            return pydicom.dcmread(_instances(folder.path)[0], stop_before_pixels=True, force=True)
+
     def study_hash(self, study_uid: str) -> str:
         """The sha256 over the study's contents, the same whatever the order of arrival. KeyError when unknown."""
         with self._available("read"):

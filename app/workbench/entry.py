@@ -1,0 +1,90 @@
+"""Coming in and going out: the log-in page, the log-out, and the workbench's own style and script."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Annotated
+
+from fastapi import APIRouter, Form, HTTPException, Request, Response
+from starlette.responses import HTMLResponse, RedirectResponse
+
+from app.workbench.desk import Desk
+from app.workbench.session import COOKIE, LONGEST_S, ROOT
+from app.workbench.words import templates
+
+ASSETS = {
+    "login.css": "text/css",
+    "workbench.css": "text/css",
+    "workbench.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
+WRONG = "The account or the password is not right."
+
+
+@cache
+def asset(name: str) -> str:
+    """A file of ours."""
+    return files("app.workbench").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def add_entry(router: APIRouter, desk: Desk) -> None:
+    """Log-in, log-out, style and script."""
+
+    @router.get("/login")
+    def ask() -> Response:
+        return login_page()
+
+    @router.post("/login")
+    def log_in(request: Request, name: Annotated[str, Form()] = "", password: Annotated[str, Form()] = "") -> Response:
+        return logged_in(desk, request, name.strip()[:100], password[:200])
+
+    @router.post("/logout")
+    def log_out(request: Request) -> Response:
+        secret = request.cookies.get(COOKIE, "")
+        if (session := desk.sessions.of(secret)) is not None:
+            desk.program.audit.record(session.account.name, "logged out")
+        desk.sessions.close(secret)
+        answer = RedirectResponse(f"{ROOT}/login", status_code=303)
+        answer.delete_cookie(COOKIE, path=ROOT)
+        return answer
+
+    @router.get("/own/{name}")
+    def own(name: str) -> Response:
+        if name not in ASSETS:
+            raise HTTPException(404)
+        return Response(asset(name), media_type=ASSETS[name])
+
+
+def login_page(said: str = "", status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """The log-in page, with a sentence about the last try."""
+    return HTMLResponse(templates().get_template("login.html.j2").render(root=ROOT, said=said), status, headers)
+
+
+def logged_in(desk: Desk, request: Request, name: str, password: str) -> Response:
+    """A session for the right password; else the page again, and after some tries a pause. Both are audited."""
+    address = request.client.host if request.client else ""
+    if pause := desk.brake.pause_s(name, address):
+        seconds = int(pause) + 1
+        said = f"Too many wrong passwords. Try again in {seconds} seconds."
+        return login_page(said, 429, {"Retry-After": str(seconds)})
+    account = desk.program.accounts.check(name, password)
+    if account is None:
+        desk.brake.failed(name, address)
+        known = any(each.name == name for each in desk.program.accounts.all())
+        # A name that is no account's may be a password typed into the wrong field: it is not written down.
+        desk.program.audit.record(name if known else "unknown account", "log-in refused", address=address)
+        return login_page(WRONG, 403)
+    desk.brake.passed(name, address)
+    desk.program.audit.record(account.name, "logged in", address=address)
+    answer = RedirectResponse(f"{ROOT}/", status_code=303)
+    answer.set_cookie(
+        COOKIE,
+        desk.sessions.open(account),
+        max_age=int(LONGEST_S),
+        path=ROOT,
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+    return answer

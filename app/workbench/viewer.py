@@ -1,0 +1,270 @@
+"""The images of a study for the screen: stored values slice by slice, and what is drawn over them.
+
+The browser gets the values themselves (HU, or 12 bits of a radiograph) and windows them, so that a window can be
+dragged without a request for each step. What is drawn comes from app/results/pictures.py, so that the screen, the page
+and the captures show the same shapes in the same colours. Series go under their position in the list that was opened:
+the study's own first, then the priors', newest first.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections import OrderedDict
+from dataclasses import dataclass
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from pydicom.dataset import Dataset
+
+from app.bootstrap import Program
+from app.results.pictures import Artist, Drawn, scale_of
+from app.results.record import Record
+from app.results.shapes import Cut, Shape, merged
+from app.versions import Version
+from dicom_io.identity import study_key
+from dicom_io.study import Series, Study
+
+MOST_OPEN = 3  # studies kept in memory, each with its priors
+LONGEST_SIDE = 2048  # pixels of a radiograph on the screen
+BRIGHTEST = 4095  # of a radiograph, 12 bits
+AXIAL, CORONAL = 0, 1
+CT_PRESETS = (("Lung", -600, 1500), ("Mediastinum", 40, 400), ("Bone", 400, 1800))  # name, centre, width in HU
+FILM_PRESETS = (("Full", 2048, 4096), ("Contrast", 2048, 2600), ("Dense", 2900, 2000))
+
+Place = tuple[int, int, bool]  # (position of the series, slice, whether it is an organ)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One series that can be looked at, and all that may be drawn on it."""
+
+    study: Study
+    series: Series
+    drawn: tuple[Drawn, ...]
+    is_prior: bool
+
+    def cut(self, axis: int, index: int) -> Cut:
+        """A plane of it. IndexError when it has no such plane."""
+        slices, rows, columns = self.series.volume.shape
+        if axis == AXIAL and 0 <= index < slices:
+            return Cut(AXIAL, index, scale=scale_of(self.series), height=rows)
+        if axis == CORONAL and self.has_coronal and 0 <= index < rows:
+            slice_mm, _, column_mm = self.series.volume.geometry.spacing_mm
+            flipped = bool(self.series.volume.geometry.affine[2, 0] > 0)
+            zoom = min(1.0, 1024 / max(columns, slices * slice_mm / column_mm))
+            return Cut(CORONAL, index, flipped=flipped, scale=(zoom, zoom * slice_mm / column_mm), height=slices)
+        raise IndexError("no such plane")
+
+    @property
+    def has_coronal(self) -> bool:
+        """True for an axial stack of more than a few slices."""
+        along = int(np.argmax(np.abs(self.series.volume.geometry.affine[:3, 0])))
+        return not self.series.modality.is_projection and along == 2 and self.series.volume.shape[0] >= 8
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """One plane of one series, as the screen asks for it."""
+
+    shown: Shown
+    cut: Cut
+    artist: Artist
+
+    @property
+    def values(self) -> npt.NDArray[np.generic]:
+        """(rows, columns), as stored, the head upwards."""
+        return self.cut.plane(self.shown.series.volume.voxels)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in picture space, in which the shapes are drawn."""
+        rows, columns = self.values.shape
+        return round(columns * self.cut.scale[0]), round(rows * self.cut.scale[1])
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """What is drawn over it, lesions first."""
+        ranked = sorted(self.shown.drawn, key=lambda drawn: drawn.rank)
+        series = self.shown.series
+        return merged(shape for drawn in ranked for shape in self.artist.shapes(series, self.cut, drawn))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A study that is open on somebody's screen, in its newest version."""
+
+    key: str
+    version: Version
+    record: Record
+    artist: Artist
+    shown: tuple[Shown, ...]
+
+    def plane(self, position: int, axis: int, index: int) -> Plane:
+        """One plane of one series. IndexError when there is none."""
+        if not 0 <= position < len(self.shown):
+            raise IndexError("no such series")
+        shown = self.shown[position]
+        return Plane(shown, shown.cut(axis, index), self.artist)
+
+    def places(self) -> dict[str, list[Place]]:
+        """For each id that a sentence can cite: where it is seen best, one place in each series that shows it."""
+        found: dict[str, list[Place]] = {}
+        for position, shown in enumerate(self.shown):
+            for drawn in shown.drawn:
+                if (at := self.best_slice(shown.series, drawn)) is not None:
+                    for target in drawn.targets:
+                        found.setdefault(target, []).append((position, at, drawn.is_organ))
+        return found
+
+    def best_slice(self, series: Series, drawn: Drawn) -> int | None:
+        """The slice of a series that shows most of it, or the line it was measured on; None when it is not there."""
+        best, most = None, 0.0
+        for region in drawn.regions:
+            if region.series_uid == series.uid:
+                areas = self.artist.areas(region)
+                if areas.max() > most:
+                    best, most = region.box.start[0] + int(np.argmax(areas)), float(areas.max())
+        lines = [round(line.start[0]) for _, line in drawn.lines if line.series_uid == series.uid]
+        return lines[0] if lines and (best is None or not drawn.is_organ) else best
+
+    def extent(self, position: int) -> tuple[int, int]:
+        """The slices at the feet's and the head's end of the lungs; of the whole stack when they are not outlined."""
+        shown = self.shown[position]
+        series = shown.series
+        boxes = [r.box for each in shown.drawn if each.is_organ for r in each.regions if r.series_uid == series.uid]
+        low, high = 0, series.volume.shape[0] - 1
+        if boxes and not series.modality.is_projection:
+            low, high = min(box.start[0] for box in boxes), max(box.stop[0] for box in boxes) - 1
+        return (low, high) if series.volume.geometry.affine[2, 0] >= 0 else (high, low)
+
+    def partner(self, position: int) -> int | None:
+        """The prior's series to show beside one of the study's own: compared with, else alike, newest first."""
+        own = self.shown[position].series
+        priors = [(at, each) for at, each in enumerate(self.shown) if each.is_prior]
+        alike = [pair for pair in priors if pair[1].series.modality.is_projection == own.modality.is_projection]
+        if not alike:
+            return priors[0][0] if priors else None
+        compared = {uid for _, each in priors for drawn in each.drawn for uid in drawn.series_uids}
+        return min(alike, key=lambda pair: (pair[1].series.view != own.view, pair[1].series.uid not in compared))[0]
+
+
+class Readings:
+    """The studies that are open, the last used ones kept in memory."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._kept: OrderedDict[str, Reading] = OrderedDict()
+        self._lock = Lock()
+
+    def of(self, key: str) -> Reading:
+        """The study with this key, its images read unless they are still here, with its newest report.
+
+        Raises KeyError when there is no such study, or no report on it yet.
+        """
+        uid = self._program.worklist.uid_of(key)
+        version = self._program.versions.newest(uid)
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is None or kept.version.number != version.number:
+                kept = self._made(uid, version, kept)
+            self._kept[key] = kept
+            self._kept.move_to_end(key)
+            while len(self._kept) > MOST_OPEN:
+                self._kept.popitem(last=False)
+        return kept
+
+    def opened(self, key: str) -> Reading:
+        """The study as it is in memory, for one request after another; read again when it has gone."""
+        with self._lock:
+            kept = self._kept.get(key)
+        return kept or self.of(key)
+
+    def forget(self, key: str) -> None:
+        """Read the study again next time: images may have come in since."""
+        with self._lock:
+            self._kept.pop(key, None)
+
+    def _made(self, uid: str, version: Version, before: Reading | None) -> Reading:
+        """A new version changes the report alone: images that are here are not read again."""
+        study = before.record.study if before else self._program.parts.archive.load(uid)
+        sources = before.record.sources if before else self._headers(study)
+        history = self._program.versions.history(uid)
+        earlier = tuple(each.report for each in history if each.number < version.number)
+        record = Record(version.report, study, self._program.masks, sources, earlier)
+        artist = Artist(record)
+        current, prior = tuple(artist.current()), tuple(artist.before())
+        shown = [Shown(study, series, current, False) for series in study.series]
+        shown += [Shown(each, series, prior, True) for each in study.priors for series in each.series]
+        return Reading(study_key(uid, self._program.secret), version, record, artist, tuple(shown))
+
+    def _headers(self, study: Study) -> dict[str, Dataset]:
+        """The study's headers, and those of earlier radiographs: they alone say which side is which."""
+        headers = self._program.archive.datasets(study.uid, with_pixels=False)
+        for prior in study.priors:
+            if any(series.modality.is_projection for series in prior.series):
+                headers |= self._program.archive.datasets(prior.uid, with_pixels=False)
+        return headers
+
+
+def values_of(plane: Plane) -> tuple[bytes, int, int]:
+    """The plane's values as gzipped little-endian int16, row by row, with its rows and columns as sent."""
+    is_film = plane.shown.series.modality.is_projection
+    values = _film(plane.values) if is_film else plane.values
+    rows, columns = values.shape
+    return gzip.compress(np.ascontiguousarray(values, dtype="<i2").tobytes(), compresslevel=1), rows, columns
+
+
+def _film(plane: npt.NDArray[np.generic]) -> npt.NDArray[np.int16]:
+    """A radiograph in 12 bits, its long side at most LONGEST_SIDE."""
+    image = Image.fromarray(plane.astype(np.float32))
+    zoom = LONGEST_SIDE / max(plane.shape)
+    if zoom < 1:
+        size = round(plane.shape[1] * zoom), round(plane.shape[0] * zoom)
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    return np.clip(np.round(np.asarray(image) * BRIGHTEST), 0, BRIGHTEST).astype(np.int16)
+
+
+def described(reading: Reading) -> dict[str, object]:
+    """What the page's script needs to know before it asks for the first slice; JSON types alone."""
+    return {
+        "key": reading.key,
+        "series": [_series(reading, position) for position in range(len(reading.shown))],
+        "places": reading.places(),
+        "first": _first(reading),
+    }
+
+
+def _first(reading: Reading) -> list[int]:
+    """The series and the slice to begin with: where the leading lesion is seen best, else the middle."""
+    own = [each for each in reading.shown if not each.is_prior]
+    for drawn in sorted(own[0].drawn, key=lambda each: each.rank):
+        for position, shown in enumerate(own):
+            if drawn.rank < 2 and (at := reading.best_slice(shown.series, drawn)) is not None:
+                return [position, at]
+    return [0, own[0].series.volume.shape[0] // 2]
+
+
+def _series(reading: Reading, position: int) -> dict[str, object]:
+    shown = reading.shown[position]
+    series, study = shown.series, shown.study
+    planes = []
+    for axis in (AXIAL, CORONAL) if shown.has_coronal else (AXIAL,):
+        plane = reading.plane(position, axis, 0)
+        width, height = plane.size
+        edges = list(reading.artist.edges(series, plane.cut))
+        planes.append({"count": series.volume.shape[axis], "width": width, "height": height, "edges": edges})
+    view = f" {series.view}" if series.view else ""
+    day = f"{study.acquired_on:%Y-%m-%d}" if study.acquired_on else "no date"
+    return {
+        "label": f"{series.modality.value}{view} · {series.description or 'no description'}",
+        "day": day,
+        "is_prior": shown.is_prior,
+        "is_film": series.modality.is_projection,
+        "planes": planes,
+        "presets": [list(each) for each in (FILM_PRESETS if series.modality.is_projection else CT_PRESETS)],
+        "extent": list(reading.extent(position)),
+        "partner": None if shown.is_prior else reading.partner(position),
+        "calibrated": series.volume.geometry.is_calibrated,
+    }
