@@ -7,7 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 
-from app.bootstrap import keep_quiet, open_embedder, open_language_model, open_library, open_masks, open_program
+from app.bootstrap import (
+    keep_quiet,
+    open_embedder,
+    open_language_model,
+    open_library,
+    open_masks,
+    open_peer,
+    open_program,
+)
 from app.settings import Settings
 
 
@@ -15,7 +23,7 @@ from app.settings import Settings
 class Checkup:
     """One thing looked at. is_needed: a report with the present settings cannot do without it."""
 
-    kind: str  # storage, backend, expert, codec
+    kind: str  # storage, backend, service, expert, codec
     name: str
     is_ready: bool
     detail: str
@@ -34,7 +42,7 @@ CODECS = {  # transfer syntax family -> the plug-in that decodes it
 def examine(settings: Settings) -> tuple[Checkup, ...]:
     """Look at everything; nothing here raises for a part that is missing."""
     keep_quiet()
-    return (*_storage(settings), *_backends(settings), *_experts(settings), *_codecs())
+    return (*_storage(settings), *_backends(settings), *_services(settings), *_experts(settings), *_codecs())
 
 
 def _look(kind: str, name: str, try_it: Callable[[], str], *, is_needed: bool = True) -> Checkup:
@@ -88,6 +96,19 @@ def _backends(settings: Settings) -> Iterator[Checkup]:
     yield _look("backend", "encoder", encoder)
     yield _look("backend", "library", library)
     yield _look("backend", "writer", writer)
+
+
+def _services(settings: Settings) -> Iterator[Checkup]:
+    """Other systems that the settings name. One that is away delays results and costs priors, never a report."""
+    named = [("pacs_url", settings.pacs_url)] if settings.pacs_url else []
+    for setting, url in [*named, *(("results_to", each) for each in settings.destinations)]:
+
+        def answers(setting: str = setting, url: str = url) -> str:
+            peer = open_peer(settings, url, setting)
+            peer.echo()
+            return f"{peer.name} answers"
+
+        yield _look("service", setting, answers, is_needed=False)
 
 
 def _experts(settings: Settings) -> Iterator[Checkup]:

@@ -8,6 +8,7 @@ places of pynetdicom as its own way does.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket, RequestHandler
 
 from dicom_io.dimse import IDLE_S, MAX_PDU_BYTES, file_head
+
+log = logging.getLogger(__name__)
 
 OpenPart = Callable[[Path], BinaryIO]
 MOST_PDU_BYTES = 2 * MAX_PDU_BYTES  # some senders count the header in, and some do not
@@ -107,6 +110,7 @@ class Intake(DIMSEServiceProvider):
                 if isinstance(self.message, C_STORE_RQ) and self.message._data_set_file is None:
                     self._open_file(self.message)
         except Exception:  # a message that pynetdicom cannot make sense of: it would end the thread that reads
+            log.warning("a message makes no sense: its association is ended")
             self.dul.event_queue.put("Evt19")  # "unrecognised or invalid PDU", which aborts (PS3.8 table 9-10)
 
     def discard(self) -> None:

@@ -20,7 +20,7 @@ from app.pacs.priors import OURS, bring_priors, is_absent, retrieve
 from app.submit import note, submit
 from app.terminal import counting, say, show_left_out
 from app.worker import desk_of, run_job
-from dicom_io.errors import DicomError, PeerError
+from dicom_io.errors import PeerError
 from dicom_io.identity import study_key
 from dicom_io.ports import Peer, RemoteStudy
 
@@ -119,10 +119,7 @@ def _report(program: Program, uid: str) -> str:
     if job.state is JobState.DONE:
         return "done before"
     run_job(job.id, desk_of(program, before=partial(bring_priors, program)))
-    try:
-        deliver_due(program)
-    except DicomError as exc:
-        say(f"results wait to be delivered: {exc}")
+    deliver_due(program)
     job = program.jobs.get(job.id)
     match job.state:
         case JobState.DONE:

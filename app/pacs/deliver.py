@@ -5,20 +5,13 @@ The results' SOP Instance UIDs follow from the report, so sending twice, after a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
 import structlog
 
 from app.bootstrap import Program, open_peer
 from app.errors import BadSetting
 from app.outgoing import Delivery, pause_s
-from app.results.errors import ResultsIncomplete, ResultsUnwritable
-from app.results.record import Record
-from app.results.write import write_results
-from app.versions import Version
+from app.results.errors import ResultsUnwritable
+from app.results.kept import results_of
 from dicom_io.errors import ArchiveUnavailable, DicomError, PeerError
 from dicom_io.identity import study_key
 
@@ -45,8 +38,7 @@ def deliver(program: Program, delivery: Delivery) -> bool:
         return False
     try:
         peer = open_peer(program.settings, delivery.destination, "results_to")
-        with rendered(program, program.versions.newest(delivery.study_uid)) as folder:
-            peer.store(sorted(folder.glob("*.dcm")))
+        peer.store(sorted(results_of(program, delivery.study_uid, delivery.version).glob("*.dcm")))
     except (PeerError, ArchiveUnavailable, ResultsUnwritable) as exc:
         log.warning("results were not delivered", study=key, version=delivery.version, reason=str(exc))
         program.deliveries.again(delivery.id, str(exc), pause_s(delivery.attempts))
@@ -74,22 +66,3 @@ def reason_to_drop(program: Program, delivery: Delivery) -> str:
     except BadSetting:
         return "the destination is not one that results can be sent to"
     return ""
-
-
-@contextmanager
-def rendered(program: Program, version: Version) -> Iterator[Path]:
-    """A folder with the version's results, for as long as this is open."""
-    uid = version.report.study_uid
-    record = Record(
-        report=version.report,
-        study=program.parts.archive.load(uid),
-        masks=program.masks,
-        sources=program.archive.datasets(uid, with_pixels=False),
-    )
-    with TemporaryDirectory(prefix="wetread-") as name:
-        folder = Path(name)
-        try:
-            write_results(record, folder)
-        except ResultsIncomplete as exc:  # what could be made is of use
-            log.error("some results are missing", study=study_key(uid, program.secret), reason=str(exc))
-        yield folder

@@ -33,19 +33,20 @@ WILDCARDS = frozenset("*?\\")  # in a patient id they would match other patients
 log = structlog.get_logger()
 
 
-def bring_priors(program: Program, study_uid: str) -> tuple[str, ...]:
+def bring_priors(program: Program, study_uid: str, peer: Peer | None = None) -> tuple[str, ...]:
     """Put the earlier studies that the report should compare with into the archive, from the PACS at pacs_url.
 
     Returns sentences for the report's notices: why something may be missing. Never raises for what another system, a
     disk or a database did, and returns about prior_deadline_s seconds after it was called at the latest.
+    peer: whom to ask instead of the PACS at pacs_url.
     """
-    if not program.settings.pacs_url or not program.settings.priors:
+    if not (peer or program.settings.pacs_url) or not program.settings.priors:
         return ()
     until = time.monotonic() + program.settings.prior_deadline_s
     key = study_key(study_uid, program.secret)
     try:
-        peer = open_peer(program.settings, program.settings.pacs_url, "pacs_url")
-        return _bring(program, peer, study_uid, until)
+        asked = peer or open_peer(program.settings, program.settings.pacs_url, "pacs_url")
+        return _bring(program, asked, study_uid, until)
     except PeerError as exc:
         log.warning("no earlier studies were fetched", study=key, reason=str(exc))
         return (SILENT if isinstance(exc, PeerSilent) else REFUSED,)

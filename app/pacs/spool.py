@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dicom_io.listen import Received
 
 RETRIEVED = ".retrieved.dcm"
-ATTEMPTS = 10  # a study's folder may be removed, because it is empty, just before a file is put there
+ATTEMPTS = 20  # a study's folder may be removed, because it is empty, just before a file is put there
 
 
 @dataclass(frozen=True, slots=True)
