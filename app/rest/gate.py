@@ -106,7 +106,7 @@ class Gate:
         elif problem.status_code == 503:
             log.warning("a request cannot be served now", route=route_of(scope), reason=str(exc))
         if answer.status:
-            raise exc  # half of the answer is out: the connection must break, so that nobody takes it for whole
+            return  # half of the answer is out: the server closes the connection, and nobody takes it for whole
         await response_of(problem)(scope, receive, answer.send)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
@@ -157,4 +157,6 @@ def route_of(scope: Scope) -> str:
     """The template of the address, so that neither logs nor metrics hold a study; "unmatched" for any other."""
     if is_workbench(scope["path"]):
         return WORKBENCH
+    if scope["path"] in OPEN:
+        return str(scope["path"])
     return str(getattr(scope.get("route"), "path", None) or "unmatched")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,22 @@ from app.submit import note
 from app.worker import desk_of, work
 from dicom_io.identity import study_key
 
-ACCESSION = "A-2024-0042"
+ACCESSION = "A-2024-0007"
+INDICATION = "Cough for three weeks, former smoker"
+ORDER = {
+    "resourceType": "ServiceRequest",
+    "status": "active",
+    "intent": "order",
+    "identifier": [
+        {
+            "type": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "ACSN"}]},
+            "value": ACCESSION,
+        }
+    ],
+    "code": {"text": "XR chest PA"},
+    "reasonCode": [{"text": INDICATION}],
+    "subject": {"reference": "Patient/1"},
+}
 
 
 def settings_of(home: Path, **given: object) -> Settings:
@@ -59,6 +75,18 @@ def radiograph(study: str = "one", **values: object) -> bytes:
 
 def uid_of(dicom: bytes) -> str:
     return str(pydicom.dcmread(io.BytesIO(dicom)).StudyInstanceUID)
+
+
+def accessioned(film: Path, accession: str) -> bytes:
+    """The film as of a study of its own, with an accession number."""
+    dataset = pydicom.dcmread(film)
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+        setattr(dataset, keyword, generate_uid(entropy_srcs=[keyword, accession]))
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.PatientID, dataset.AccessionNumber = f"P-{accession}", accession
+    body = io.BytesIO()
+    dataset.save_as(body, enforce_file_format=True)
+    return body.getvalue()
 
 
 def zipped(**members: bytes) -> bytes:
@@ -117,3 +145,16 @@ def served(program: Program, *, with_worker: bool = False) -> Iterator[Site]:
             over.set()
             for thread in threads:
                 thread.join(30)
+
+
+def until_done(client: httpx.Client, job: str) -> dict[str, object]:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        answer = client.get(f"/v1/jobs/{job}")
+        told: dict[str, object] = answer.json()
+        if told["state"] in ("done", "failed"):
+            assert "Retry-After" not in answer.headers
+            return told
+        assert int(answer.headers["Retry-After"]) >= 1
+        time.sleep(0.3)
+    raise AssertionError("the job was not done in time")

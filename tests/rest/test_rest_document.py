@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from rest_site import Site
+from rest_site import Site, accessioned
 
 ROOT = Path(__file__).parents[2]
 WETREAD = f'wetread() {{ "{sys.executable}" -c "from app.cli import main; main()" "$@"; }}'
@@ -23,14 +23,14 @@ def test_the_description_that_is_kept_is_the_one_that_is_served(site: Site) -> N
     assert kept == served, "fetch /v1/openapi.json anew into docs/openapi.json"
 
 
-def test_every_command_of_the_document_runs(ward: Site, film: bytes, tmp_path: Path) -> None:
+def test_every_command_of_the_document_runs(ward: Site, phantom: Path, tmp_path: Path) -> None:
     for program in ("bash", "curl", "jq"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
     text = (ROOT / "docs" / "rest.md").read_text()
     blocks = [each for each in re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL) if each != "wetread serve\n"]
     script = "\n".join(["set -euo pipefail", WETREAD, *blocks]).replace("http://127.0.0.1:8080", ward.url)
-    (tmp_path / "film.dcm").write_bytes(film)
+    (tmp_path / "film.dcm").write_bytes(accessioned(phantom, "A-2024-0042"))
     home = ward.program.settings.home
     settings = {"WETREAD_HOME": str(home), "WETREAD_EMBEDDER_URL": "hashing:", "WETREAD_VECTORS_URL": "memory:"}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WETREAD_")}

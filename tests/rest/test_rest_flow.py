@@ -4,68 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-import time
 
 import httpx
 import pydicom
-import pytest
 from pydicom.uid import SegmentationStorage
 from pypdf import PdfReader
-from rest_site import ACCESSION, Site
+from rest_site import INDICATION, ORDER, Site, until_done
 
 from app.accounts import Scope
 from app.results.record import REPORT_JSON
-
-INDICATION = "Cough for three weeks, former smoker"
-ORDER = {
-    "resourceType": "ServiceRequest",
-    "status": "active",
-    "intent": "order",
-    "identifier": [
-        {
-            "type": {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "ACSN"}]},
-            "value": ACCESSION,
-        }
-    ],
-    "code": {"text": "XR chest PA"},
-    "reasonCode": [{"text": INDICATION}],
-    "subject": {"reference": "Patient/1"},
-}
-
-
-def until_done(client: httpx.Client, job: str) -> dict[str, object]:
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
-        answer = client.get(f"/v1/jobs/{job}")
-        told: dict[str, object] = answer.json()
-        if told["state"] in ("done", "failed"):
-            assert "Retry-After" not in answer.headers
-            return told
-        assert int(answer.headers["Retry-After"]) >= 1
-        time.sleep(0.3)
-    raise AssertionError("the job was not done in time")
-
-
-@pytest.fixture(scope="module")
-def ehr(ward: Site) -> httpx.Client:
-    return ward.client(Scope.READ, Scope.WRITE)
-
-
-@pytest.fixture(scope="module")
-def here(ward: Site, ehr: httpx.Client, film: bytes) -> str:
-    """The path of the study once its report is there."""
-    assert ehr.post("/v1/orders", json=ORDER).status_code == 201
-    came = ehr.post("/v1/studies", files={"files": ("film.dcm", film)})
-    assert came.status_code == 201, came.text
-    (study,) = came.json()["studies"]
-    assert came.headers["Location"] == study["links"]["self"]
-    assert (study["modalities"], study["instances"], study["state"], study["version"]) == (["DX"], 1, None, 0)
-    asked = ehr.post("/v1/reports", json={"study": study["study"]})
-    assert asked.status_code == 202, asked.text
-    assert asked.headers["Location"] == f"/v1/jobs/{asked.json()['job']}"
-    done = until_done(ehr, asked.json()["job"])
-    assert (done["state"], done["version"], done["reason"]) == ("done", 1, "")
-    return str(study["links"]["self"])
 
 
 def test_the_report_as_json_is_the_record_and_has_the_orders_indication(ehr: httpx.Client, here: str) -> None:
