@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from app.adapters.huey_queue import HueyQueue
 from app.errors import StorageFailed
 from app.jobs import Job, JobState
 from app.pipeline import Parts
-from app.worker import Desk, run_job, work
+from app.worker import Desk, run_job, stop_on_signals, work
 from dicom_io.errors import ArchiveUnavailable, NoStudy
 from dicom_io.study import Study
 from expert_models.errors import MasksUnavailable
@@ -273,3 +274,17 @@ def test_the_loop_makes_what_is_sent_and_what_was_never_sent_and_delivers_until_
         stop.set()
         thread.join(10)
     assert not thread.is_alive()
+
+
+def test_the_first_signal_asks_for_an_end_and_the_second_does_not_wait() -> None:
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        stop = stop_on_signals()
+        assert not stop()
+        signal.raise_signal(signal.SIGTERM)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
