@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import logging
 import socket
+import struct
 
-from pydicom.dataset import FileMetaDataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
@@ -91,13 +89,24 @@ def file_head(sop_class: str, sop_instance: str, syntax: str) -> bytes:
     """What stands before a dataset in a file (PS3.10 section 7.1): preamble, prefix, meta information.
 
     Holds nothing that differs from one association to the next, so that an instance sent twice makes the same file.
+    Put together by hand: through pydicom it would take a tenth of all the time that receiving a CT slice takes.
     """
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID(sop_class)
-    meta.MediaStorageSOPInstanceUID = UID(sop_instance)
-    meta.TransferSyntaxUID = UID(syntax)
-    meta.ImplementationClassUID = IMPLEMENTATION
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION
-    buffer = DicomBytesIO()
-    write_file_meta_info(buffer, meta, enforce_standard=True)
-    return b"\0" * 128 + b"DICM" + buffer.getvalue()
+    elements = b"".join(
+        (
+            struct.pack("<HH2sHL2s", 0x0002, 0x0001, b"OB", 0, 2, b"\0\1"),  # File Meta Information Version
+            _uid_element(0x0002, sop_class),
+            _uid_element(0x0003, sop_instance),
+            _uid_element(0x0010, syntax),
+            _uid_element(0x0012, IMPLEMENTATION),
+            struct.pack("<HH2sH8s", 0x0002, 0x0013, b"SH", 8, IMPLEMENTATION_VERSION.ljust(8).encode("ascii")),
+        )
+    )
+    length = struct.pack("<HH2sHL", 0x0002, 0x0000, b"UL", 4, len(elements))
+    return b"\0" * 128 + b"DICM" + length + elements
+
+
+def _uid_element(element: int, uid: str) -> bytes:
+    """An element of group 0002 with VR UI, in Explicit VR Little Endian, padded to an even length (PS3.5 section 9)."""
+    value = str(uid).encode("ascii", "replace")
+    value += b"\0" * (len(value) % 2)
+    return struct.pack("<HH2sH", 0x0002, element, b"UI", len(value)) + value

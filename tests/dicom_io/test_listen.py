@@ -96,6 +96,8 @@ def test_what_storescu_sends_is_kept_whole(listen: Any, shelf: Shelf, make: Any,
         )
         assert kept == original
         assert kept.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+        assert kept.file_meta.MediaStorageSOPInstanceUID == kept.SOPInstanceUID
+        assert dcmtk("dcmdump", "-q", "+E", str(path)).returncode == 0
         assert {each.study_uid for each in shelf.received} == {original.StudyInstanceUID}
     assert not any(each.is_retrieved for each in shelf.received)
     assert parts(tmp_path) == []
