@@ -15,6 +15,7 @@ from app.bootstrap import (
     open_masks,
     open_peer,
     open_program,
+    open_queue,
 )
 from app.settings import Settings
 
@@ -69,6 +70,10 @@ def _storage(settings: Settings) -> Iterator[Checkup]:
             open_program(settings).parts.reports.load("0")
         return settings.url_of("database_url").split("@")[-1]
 
+    def queue() -> str:
+        waiting = open_queue(settings).waiting()
+        return "answers" if waiting is None else f"{waiting} jobs wait"
+
     def masks() -> str:
         open_masks(settings)
         return settings.url_of("blobs_url")
@@ -76,6 +81,7 @@ def _storage(settings: Settings) -> Iterator[Checkup]:
     yield _look("storage", "home", home)
     yield _look("storage", "archive", archive)
     yield _look("storage", "reports", reports)
+    yield _look("storage", "queue", queue)
     yield _look("storage", "masks", masks)
 
 

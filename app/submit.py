@@ -22,15 +22,21 @@ def submit(program: Program, study_uid: str, requested_by: str) -> Job:
     The database knows the job before the queue does: a queue that does not answer only makes it wait until a worker
     looks for what is overdue. Raises KeyError when the archive has no such study.
     """
-    note(program, study_uid)
-    job, is_new = program.jobs.submit(study_uid, content_of(program, study_uid), requested_by)
-    if is_new:
-        program.audit.record(requested_by, "report requested", study_key(study_uid, program.secret), job=job.id)
+    job = job_of(program, study_uid, requested_by)
     if job.state is JobState.WAITING:
         try:
             program.queue.send(job.id)
         except QueueUnavailable as exc:
             log.warning("a job waits for the queue", job=job.id, reason=str(exc))
+    return job
+
+
+def job_of(program: Program, study_uid: str, requested_by: str) -> Job:
+    """The same without telling the queue, for those who run the job themselves."""
+    note(program, study_uid)
+    job, is_new = program.jobs.submit(study_uid, content_of(program, study_uid), requested_by)
+    if is_new:
+        program.audit.record(requested_by, "report requested", study_key(study_uid, program.secret), job=job.id)
     return job
 
 

@@ -17,7 +17,7 @@ from app.errors import AppError, BadSetting, NothingToReport, PeerUnavailable
 from app.jobs import JobState
 from app.pacs.deliver import deliver_due
 from app.pacs.priors import OURS, bring_priors, is_absent, retrieve
-from app.submit import note, submit
+from app.submit import job_of, submit
 from app.terminal import counting, say, show_left_out
 from app.worker import desk_of, run_job
 from dicom_io.errors import PeerError
@@ -114,8 +114,7 @@ def _enqueue(program: Program, uid: str) -> str:
 
 
 def _report(program: Program, uid: str) -> str:
-    note(program, uid)
-    job, _ = program.jobs.submit(uid, program.archive.study_hash(uid), REQUESTED_BY)
+    job = job_of(program, uid, REQUESTED_BY)
     if job.state is JobState.DONE:
         return "done before"
     run_job(job.id, desk_of(program, before=partial(bring_priors, program)))
