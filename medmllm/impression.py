@@ -189,5 +189,5 @@ def _no_conclusion(findings: Sequence[Finding]) -> Sentence:
         why = "nothing that was looked for could be assessed"
     else:
         why = "the experts have outlined organs and looked for nothing else"
-    text = f"This draft reaches no conclusion: {why}."
+    text = f"This report reaches no conclusion: {why}."
     return Sentence(text, Section.IMPRESSION, Grounding(finding_ids=ids, attributes=("Modality",)))

@@ -155,6 +155,6 @@ def scope(findings: Sequence[Finding]) -> Sentence:
     """What nobody looked at: no expert was asked, so the reader has to."""
     asked = {each.concept for each in findings}
     names = [wording.noun(concept) for concept in EXPECTED if concept not in asked]
-    text = f"This draft does not assess {wording.listed([*names, *NEVER_ASSESSED], 'or')}."
+    text = f"This report does not assess {wording.listed([*names, *NEVER_ASSESSED], 'or')}."
     ids = tuple(each.id for each in findings)
     return Sentence(text, Section.FINDINGS, Grounding(finding_ids=ids, attributes=("Modality",)))

@@ -107,9 +107,7 @@ def overlay(picture: Picture, size: tuple[int, int], zoom: float) -> Image.Image
     for shape in sorted(picture.shapes, key=lambda each: not each.is_organ):
         draw(pen, shape, scale, stroke if not shape.is_organ else max(1, stroke // 2))
     letters = ImageFont.truetype(str(font_files()[1]), max(ground.size) // 40)
-    for shape in picture.shapes:
-        if not shape.is_organ:
-            label(pen, shape, scale, letters, ground.size)
+    write_labels(pen, picture.shapes, scale, letters, ground.size)
     left, right, top, bottom = picture.edges
     wide, high = ground.size
     margin = high // 60
@@ -148,18 +146,39 @@ def dashes(pen: ImageDraw.ImageDraw, start: Point, stop: Point, tone: str, strok
         pen.line(ends, fill=tone, width=stroke)
 
 
-def label(
-    pen: ImageDraw.ImageDraw, shape: Shape, scale: float, letters: ImageFont.FreeTypeFont, size: tuple[int, int]
+def write_labels(
+    pen: ImageDraw.ImageDraw,
+    shapes: tuple[Shape, ...],
+    scale: float,
+    letters: ImageFont.FreeTypeFont,
+    size: tuple[int, int],
 ) -> None:
-    """The shape's name or amount beside it, kept inside the picture."""
-    x, y = (each * scale for each in shape.place)
-    half = pen.textlength(shape.short_label, font=letters) / 2 + 4
-    y += letters.size * (0.9 if shape.kind == "line" else -0.8)
-    place = (min(max(x, half), size[0] - half), min(max(y, letters.size), size[1] - letters.size))
-    edge = max(2, letters.size // 10)
-    pen.text(
-        place, shape.short_label, fill=shape.tone, font=letters, anchor="mm", stroke_width=edge, stroke_fill="#000000"
-    )
+    """Names above what was found, amounts below their lines, none upon another, all inside the picture."""
+    high = letters.size * 1.15
+    taken: list[tuple[float, float, float]] = []  # left, right and middle of each label that is written
+    for shape in shapes:
+        if shape.is_organ and shape.kind != "line":
+            continue
+        x, y, down = beside(shape, scale, 0.8 * high)
+        half = pen.textlength(shape.short_label, font=letters) / 2 + 4
+        x = min(max(x, half), size[0] - half)
+        y = min(max(y, high), size[1] - high)
+        while any(x - half < right and left < x + half and abs(y - middle) < high for left, right, middle in taken):
+            y += down * high / 4
+        taken.append((x - half, x + half, y))
+        rim = max(2, int(letters.size) // 10)
+        pen.text(
+            (x, y), shape.short_label, fill=shape.tone, font=letters, anchor="mm", stroke_width=rim, stroke_fill="#000"
+        )
+
+
+def beside(shape: Shape, scale: float, gap: float) -> tuple[float, float, int]:
+    """Where a label's middle stands, and which way it gives way: a line's below it, any other shape's above it."""
+    if shape.kind == "line":
+        (x0, y0), (x1, y1) = shape.paths[0]
+        return (x0 + x1) / 2 * scale, max(y0, y1) * scale + gap, 1
+    x, y = shape.place
+    return x * scale, y * scale - gap, -1
 
 
 def with_strips(image: Image.Image, picture: Picture, report: Report) -> Image.Image:

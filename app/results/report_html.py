@@ -82,7 +82,9 @@ def shown(picture: Picture) -> dict[str, object]:
     return {
         "picture": picture,
         "images": [(name, "data:image/png;base64," + base64.b64encode(png).decode()) for name, png in picture.images],
-        "shapes": [(shape, path_of(shape), label_of(shape, picture)) for shape in picture.shapes],
+        "shapes": [
+            (shape, path_of(shape), label) for shape, label in zip(picture.shapes, labels_of(picture), strict=True)
+        ],
         "letter": max(picture.width, picture.height) / 30,
     }
 
@@ -92,6 +94,21 @@ def path_of(shape: Shape) -> str:
     if shape.kind == "line":
         return "".join(f"M{x0:g} {y0:g}L{x1:g} {y1:g}" for (x0, y0), (x1, y1) in shape.strokes)
     return "".join("M" + "L".join(f"{x:g} {y:g}" for x, y in path) + "Z" for path in shape.paths)
+
+
+def labels_of(picture: Picture) -> list[tuple[float, float, str]]:
+    """Where the labels stand: those of lines, which are always shown, moved down until none stands on another."""
+    letter = max(picture.width, picture.height) / 30
+    labels: list[tuple[float, float, str]] = []
+    taken: list[tuple[float, float]] = []
+    for shape in picture.shapes:
+        x, y, anchor = label_of(shape, picture)
+        if shape.kind == "line":
+            while any(abs(x - other[0]) < 5 * letter and abs(y - other[1]) < letter for other in taken):
+                y += letter / 4
+            taken.append((x, y))
+        labels.append((x, y, anchor))
+    return labels
 
 
 def label_of(shape: Shape, picture: Picture) -> tuple[float, float, str]:

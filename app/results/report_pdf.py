@@ -195,6 +195,9 @@ class PictureFlowable(Flowable):  # type: ignore[misc]  # reportlab is untyped
         canvas.clipPath(clip, stroke=0, fill=0)
         for shape in picture.shapes:
             self.draw_shape(shape, tall)
+        taken: list[tuple[float, float]] = []
+        for line in (each for each in picture.shapes if each.kind == "line"):
+            self.draw_amount(line, tall, taken)
         left, right, _, _ = picture.edges
         canvas.setFillColor(HexColor("#ffffff"))
         canvas.setFont(self.typeface.bold, 8)
@@ -211,13 +214,6 @@ class PictureFlowable(Flowable):  # type: ignore[misc]  # reportlab is untyped
         if shape.kind == "line":
             for (x0, y0), (x1, y1) in shape.strokes:
                 canvas.line(x0 * zoom, tall - y0 * zoom, x1 * zoom, tall - y1 * zoom)
-            x, y = shape.place
-            wide = pdfmetrics.stringWidth(shape.short_label, self.typeface.bold, 7) + 4
-            canvas.setFillColor(HexColor("#000000"))
-            canvas.rect(x * zoom - wide / 2, tall - y * zoom - 11, wide, 9, stroke=0, fill=1)
-            canvas.setFillColor(HexColor(shape.tone))
-            canvas.setFont(self.typeface.bold, 7)
-            canvas.drawCentredString(x * zoom, tall - y * zoom - 9, shape.short_label)
             return
         path = canvas.beginPath()
         for corners in shape.paths:
@@ -226,6 +222,21 @@ class PictureFlowable(Flowable):  # type: ignore[misc]  # reportlab is untyped
                 path.lineTo(x * zoom, tall - y * zoom)
             path.close()
         canvas.drawPath(path, stroke=1, fill=0)
+
+    def draw_amount(self, line: Shape, tall: float, taken: list[tuple[float, float]]) -> None:
+        """A line's amount below it, and below the amounts that are drawn already (`taken`: their middles)."""
+        canvas = self.canv
+        (x0, y0), (x1, y1) = line.paths[0]
+        x, y = (x0 + x1) / 2 * self.zoom, tall - max(y0, y1) * self.zoom - 6.5
+        wide = pdfmetrics.stringWidth(line.short_label, self.typeface.bold, 7) + 4
+        while any(abs(x - other[0]) < wide and abs(y - other[1]) < 9.5 for other in taken):
+            y -= 2
+        taken.append((x, y))
+        canvas.setFillColor(HexColor("#000000"))
+        canvas.rect(x - wide / 2, y - 4.5, wide, 9, stroke=0, fill=1)
+        canvas.setFillColor(HexColor(line.tone))
+        canvas.setFont(self.typeface.bold, 7)
+        canvas.drawCentredString(x, y - 2.5, line.short_label)
 
 
 class Typeface:

@@ -30,7 +30,7 @@ def test_a_film_with_cardiomegaly_and_a_prior(film_case, texts) -> None:
         "Pleural effusion was not assessed by the expert chest-anatomy 1.0: the weights are missing.",
         "The heart is larger than in the study 3 months earlier: cardiothoracic ratio 0.61, previously 0.52 "
         "(an increase of 17%).",
-        "This draft does not assess lung nodule, lung mass, consolidation, atelectasis, pulmonary edema, the bones, "
+        "This report does not assess lung nodule, lung mass, consolidation, atelectasis, pulmonary edema, the bones, "
         "the mediastinum, the upper abdomen or lines and devices.",
     ]
     assert texts(report, Section.IMPRESSION) == [
@@ -141,14 +141,16 @@ def test_nothing_could_be_assessed(make, texts) -> None:
         "the network's weights are missing."
     )
     assert texts(report, Section.IMPRESSION) == [
-        "This draft reaches no conclusion: nothing that was looked for could be assessed.",
+        "This report reaches no conclusion: nothing that was looked for could be assessed.",
         "The right lung and cardiomegaly were not assessed; the reasons are under findings.",
     ]
 
 
 def test_without_any_finding_the_report_says_so(make, texts) -> None:
     report = WRITER.write(make.film(), [], [], [])
-    assert texts(report, Section.IMPRESSION) == ["This draft reaches no conclusion: no expert has examined this study."]
+    assert texts(report, Section.IMPRESSION) == [
+        "This report reaches no conclusion: no expert has examined this study."
+    ]
     assert "does not assess cardiomegaly, lung nodule" in texts(report, Section.FINDINGS)[0]
     assert all(sentence.is_grounded for sentence in report.sentences)
 

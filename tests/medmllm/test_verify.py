@@ -126,8 +126,8 @@ TABLE = [
     ("According to the literature tuberculosis can hide a nodule.", "f4 e1", UNSUPPORTED),
     ("The literature says: “a solid nodule above 8 mm needs follow-up at 3 months”.", "f9 e1", OK),
     ("The literature says: “a solid nodule above 9 mm needs surgery”, pneumothorax.", "f9 e1", UNSUPPORTED),
-    ("This draft does not assess edema or fractures.", "f1", OK),
-    ("This draft does not assess pneumothorax.", "f1", UNSUPPORTED),
+    ("This report does not assess edema or fractures.", "f1", OK),
+    ("This report does not assess pneumothorax.", "f1", UNSUPPORTED),
 ]  # fmt: skip
 
 

@@ -40,7 +40,7 @@ def test_a_good_answer_stands_with_the_templates_facts(film_case, texts) -> None
 
 def test_what_nobody_assessed_is_said_although_the_model_does_not(film_case, texts) -> None:
     report, _ = write(film_case, GOOD)
-    assert texts(report, Section.FINDINGS)[-1].startswith("This draft does not assess lung nodule")
+    assert texts(report, Section.FINDINGS)[-1].startswith("This report does not assess lung nodule")
     assert report.notices == ("earlier notice", "1 sentence was written by the template.")
 
 
