@@ -196,6 +196,9 @@ class DicomPeer:
             raise PeerSilent(f"{self.name} does not answer")
         try:
             yield association
+        except (RuntimeError, ValueError) as exc:  # pynetdicom's, when the association ended meanwhile
+            association.abort()
+            raise PeerSilent(f"{self.name} ended the association") from exc
         except BaseException:
             association.abort()
             raise

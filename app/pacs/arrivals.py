@@ -12,10 +12,12 @@ from app.bootstrap import Program
 from app.errors import AppError
 from app.pacs.spool import RETRIEVED, Spool, Waiting
 from app.submit import submit
+from app.worker import place
 from dicom_io.errors import ArchiveUnavailable
 
 REQUESTED_BY = "pacs"
 LOOK_EVERY_S = 1.0
+RETRY_AFTER_S = 30.0
 
 log = structlog.get_logger()
 
@@ -26,26 +28,36 @@ def take_in_arrivals(program: Program, spool: Spool, stop: Callable[[], bool]) -
     The quiet time counts from now at the earliest: a study that was interrupted by a restart is waited for again.
     """
     started, pause_s = time.time(), min(LOOK_EVERY_S, program.settings.quiet_s / 3)
+    failed_at: dict[str, float] = {}
     while not stop():
-        take_in_complete(program, spool, started)
+        try:
+            take_in_complete(program, spool, started, failed_at)
+        except OSError as exc:
+            log.error("the spool cannot be read", reason=_said(exc))
         time.sleep(pause_s)
 
 
-def take_in_complete(program: Program, spool: Spool, since: float = 0.0) -> int:
+def take_in_complete(
+    program: Program, spool: Spool, since: float = 0.0, failed_at: dict[str, float] | None = None
+) -> int:
     """Take in every study that has been quiet for as long as the setting quiet_s says; returns how many.
 
-    since: seconds since 1970 from when on quiet counts. What cannot be taken in now stays in the spool.
+    since: seconds since 1970 from when on quiet counts. What cannot be taken in now stays in the spool. failed_at: when
+    that was, by the study's key; kept here, and looked at so that a study is not tried again every second.
     """
-    taken = 0
+    taken, failed = 0, {} if failed_at is None else failed_at
     for study in spool.waiting():
-        if time.time() - max(study.changed_at, since) < program.settings.quiet_s:
+        is_quiet = time.time() - max(study.changed_at, since) >= program.settings.quiet_s
+        if not is_quiet or time.time() - failed.get(study.key, 0.0) < RETRY_AFTER_S:
             continue
         try:
             take_in(program, spool, study)
-        except (ArchiveUnavailable, AppError, OSError) as exc:
+        except Exception as exc:  # whatever one study does to us, the others must come in
+            failed[study.key] = time.time()
             log.error("a study that came in cannot be archived now", study=study.key, reason=_said(exc))
-            continue
-        taken += 1
+        else:
+            failed.pop(study.key, None)
+            taken += 1
     return taken
 
 
@@ -77,5 +89,11 @@ def take_in(program: Program, spool: Spool, study: Waiting) -> tuple[str, ...]:
 
 
 def _said(exc: Exception) -> str:
-    """The reason, without a path, which OSError would quote."""
-    return exc.strerror or type(exc).__name__ if isinstance(exc, OSError) else str(exc)
+    """The reason in a sentence of ours, or what kind of fault it was and where: never a value, which may be a name."""
+    match exc:
+        case ArchiveUnavailable() | AppError():
+            return str(exc)
+        case OSError():
+            return exc.strerror or type(exc).__name__
+        case _:
+            return f"a fault ({type(exc).__name__}) at {place(exc)}"

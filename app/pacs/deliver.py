@@ -12,6 +12,7 @@ from app.errors import BadSetting
 from app.outgoing import Delivery, pause_s
 from app.results.errors import ResultsUnwritable
 from app.results.kept import results_of
+from app.worker import place
 from dicom_io.errors import ArchiveUnavailable, DicomError, PeerError
 from dicom_io.identity import study_key
 
@@ -39,18 +40,29 @@ def deliver(program: Program, delivery: Delivery) -> bool:
     try:
         peer = open_peer(program.settings, delivery.destination, "results_to")
         peer.store(sorted(results_of(program, delivery.study_uid, delivery.version).glob("*.dcm")))
-    except (PeerError, ArchiveUnavailable, ResultsUnwritable) as exc:
-        log.warning("results were not delivered", study=key, version=delivery.version, reason=str(exc))
-        program.deliveries.again(delivery.id, str(exc), pause_s(delivery.attempts))
-        return False
-    except (DicomError, KeyError) as exc:
-        log.error("results cannot be delivered", study=key, version=delivery.version, error=type(exc).__name__)
-        program.deliveries.drop(delivery.id, "the study can no longer be read from the archive")
+    except Exception as exc:  # a fault with one delivery must not hold up the others
+        put_off(program, delivery, exc)
         return False
     program.deliveries.sent(delivery.id)
     program.audit.record(SENDER, "results delivered", key, version=delivery.version, destination=peer.name)
     log.info("results delivered", study=key, version=delivery.version, destination=peer.name)
     return True
+
+
+def put_off(program: Program, delivery: Delivery, why: Exception) -> None:
+    """Note that it did not arrive, and whether to try again."""
+    key = study_key(delivery.study_uid, program.secret)
+    match why:
+        case PeerError() | ArchiveUnavailable() | ResultsUnwritable():
+            reason = str(why)
+        case DicomError() | KeyError():
+            program.deliveries.drop(delivery.id, "the study can no longer be read from the archive")
+            log.error("results cannot be delivered", study=key, version=delivery.version, error=type(why).__name__)
+            return
+        case _:
+            reason = f"a fault ({type(why).__name__}) at {place(why)}"
+    program.deliveries.again(delivery.id, reason, pause_s(delivery.attempts))
+    log.warning("results were not delivered", study=key, version=delivery.version, reason=reason)
 
 
 def reason_to_drop(program: Program, delivery: Delivery) -> str:

@@ -26,6 +26,7 @@ def listen(program: Program) -> None:
     )
     stop = stop_on_signals()
     with storage(spool.incoming):
+        spool.prepare()
         try:
             port = listener.start()
         except OSError as exc:

@@ -56,6 +56,12 @@ class Spool:
         """Where files are while they are received: on the same disk."""
         return self._folder / "incoming"
 
+    def prepare(self) -> None:
+        """Make the folders, so that they outlast a power cut. Raises OSError."""
+        self.incoming.mkdir(parents=True, exist_ok=True)
+        for folder in (self._folder, self._folder.parent):
+            self._disk.sync(folder)
+
     def keep(self, received: Received) -> None:
         """Move a received file to its study, for good. Raises OSError. A dicom_io.listen.Keeper."""
         ending = RETRIEVED if received.is_retrieved else ".dcm"

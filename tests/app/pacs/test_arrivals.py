@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -114,6 +115,32 @@ def test_an_archive_that_cannot_be_written_leaves_everything_where_it_is(
     (program.settings.home / "archive").unlink()
     assert take_in_complete(program, spool) == 1
     assert files(program.settings.home / "spool") == []
+
+
+class BrokenArchive:
+    """An archive with a fault that quotes a value."""
+
+    def ingest(self, sources: object) -> None:
+        raise ValueError("Doe^Jane")
+
+
+def test_a_study_that_makes_us_fail_is_left_alone_for_a_while(
+    program: Program,
+    spool: Spool,
+    film: Film,
+    uid: Word,
+    digest: Callable[[bytes], str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arrive(spool, uid("study"), film(), digest(film()))
+    failed_at: dict[str, float] = {}
+    broken = replace(program, archive=BrokenArchive())
+    for _ in range(3):
+        assert take_in_complete(broken, spool, failed_at=failed_at) == 0
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("a fault (ValueError) at test_arrivals.py") == 1
+    assert "Doe" not in said.out + said.err
+    assert take_in_complete(program, spool, failed_at=dict.fromkeys(failed_at, 0.0)) == 1
 
 
 def test_a_folder_that_is_tidied_away_while_files_come(program: Program, spool: Spool, uid: Word) -> None:
