@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from pathlib import Path
 
 import gradio as gr
 import structlog
@@ -114,11 +115,12 @@ def blocks_of(desk: Desk) -> gr.Blocks:
                 arrivals = html_of('<div class="slot"></div>', "wetread.arrivals(element, props, watch)", "arrivals")
         study = html_of(STUDY, "wetread.study(element, props, trigger, watch); // 'act'", "study-view")
 
-        def first(request: gr.Request) -> tuple[str, str, gr.Timer]:
+        def first(request: gr.Request) -> tuple[str, str, gr.Timer, gr.File]:
             session = desk.session(secret_of(request), Scope.READ)
             page, is_busy = worklist_html(desk.program, identities)
             bar_html = templates().get_template("bar.html.j2").render(root=ROOT, account=session.account)
-            return bar_html, page, gr.Timer(FAST_S if is_busy else SLOW_S)
+            drop = gr.File(visible=session.may(Scope.WRITE))
+            return bar_html, page, gr.Timer(FAST_S if is_busy else SLOW_S), drop
 
         def tick(now: Watched, request: gr.Request) -> tuple[object, object, Watched, gr.Timer]:
             desk.session(secret_of(request), Scope.READ)
@@ -134,6 +136,9 @@ def blocks_of(desk: Desk) -> gr.Blocks:
                 now = brought_in(desk.program, paths or [], session.account.name)
             except NotAllowed as exc:
                 now = Watched(said=str(exc))
+            finally:
+                for path in paths or []:
+                    Path(path).unlink(missing_ok=True)
             body, then = arrived(desk, now)
             return None, body, then, worklist_html(desk.program, identities)[0], gr.Timer(FAST_S)
 
@@ -141,7 +146,7 @@ def blocks_of(desk: Desk) -> gr.Blocks:
             made = acted(desk, secret_of(request), event._data)
             return made.body, worklist_html(desk.program, identities)[0] if made.is_change else gr.skip()
 
-        blocks.load(first, None, [bar, listed, timer], show_progress="hidden", api_visibility="private")
+        blocks.load(first, None, [bar, listed, timer, files], show_progress="hidden", api_visibility="private")
         timer.tick(tick, watched, [listed, arrivals, watched, timer], show_progress="hidden", api_visibility="private")
         files.upload(
             bring,

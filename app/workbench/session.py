@@ -49,6 +49,8 @@ USED = (  # what the workbench needs of Gradio; the rest (file=, proxy=, info, c
     "/gradio_api/heartbeat/",
     "/gradio_api/startup-events",
 )
+UPLOAD = f"{ROOT}/gradio_api/upload"
+ELSEWHERE = {"/": f"{ROOT}/", ROOT: f"{ROOT}/", "/favicon.ico": f"{ROOT}/own/icon.svg"}
 OWN = ("/login", "/logout", "/own/", "/studies/")
 # Gradio compiles its templates in the browser (unsafe-eval) and styles elements directly; nothing else is loosened.
 POLICY = (
@@ -176,8 +178,8 @@ class Guard:
     async def __call__(self, scope: Asgi, receive: Receive, send: Send) -> None:
         """Let the request through, or answer it."""
         path = scope.get("path", "")
-        if scope["type"] == "http" and path in ("/", ROOT):
-            await _answer(send, 303, "", [(b"location", f"{ROOT}/".encode())])
+        if scope["type"] == "http" and path in ELSEWHERE:
+            await _answer(send, 303, "", [(b"location", ELSEWHERE[path].encode())])
             return
         if scope["type"] == "lifespan" or not path.startswith(ROOT + "/"):
             await self._app(scope, receive, send)
@@ -187,11 +189,15 @@ class Guard:
             await _answer(send, 404, "not found")
         elif scope["method"] not in ("GET", "HEAD", "POST") or not _is_own_origin(scope["method"], headers):
             await _answer(send, 403, "requests from other sites are refused")
-        elif path not in OPEN and await self._session(headers) is None:
+        elif path in OPEN:
+            await self._app(scope, receive, _sealed(send, path))
+        elif (session := await self._session(headers)) is None:
             if path == f"{ROOT}/":
                 await _answer(send, 303, "", [(b"location", f"{ROOT}/login".encode())])
             else:
                 await _answer(send, 401, "log in first")
+        elif path.startswith(UPLOAD) and not session.may(Scope.WRITE):
+            await _answer(send, 403, "this account may not bring in studies")
         else:
             await self._app(scope, receive, _sealed(send, path))
 

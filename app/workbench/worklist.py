@@ -125,7 +125,7 @@ def state_of(row: WorkRow) -> tuple[str, str, str]:
 
 
 def brought_in(program: Program, paths: Sequence[str], account: str) -> Watched:
-    """Archive uploaded files and ask for a report on each study among them; the files themselves are removed."""
+    """Archive uploaded files and ask for a report on each study among them."""
     try:
         ingested = program.archive.ingest([Path(path) for path in paths])
         keys = []
@@ -134,9 +134,6 @@ def brought_in(program: Program, paths: Sequence[str], account: str) -> Watched:
             keys.append(study_key(uid, program.secret))
     except (AppError, ArchiveUnavailable) as exc:
         return Watched(said=f"Nothing was brought in: {exc}.")
-    finally:
-        for path in paths:
-            Path(path).unlink(missing_ok=True)
     said = "" if keys else "None of the files is part of a CT or X-ray study that can be read."
     program.audit.record(account, "files brought in", studies=len(keys), left_out=len(ingested.left_out))
     return Watched(tuple(keys), ingested.left_out, said)
