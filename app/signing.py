@@ -109,11 +109,11 @@ def save_edit(
     allow(account)
     seen = version_seen(program, study_uid, after)
     report = edited(seen.report, texts, added, study)
-    if report.sentences == seen.report.sentences:
-        return seen
-    removed = sum(text is None for text in texts.values())
     old = seen.report.sentences
     changed = sum(text is not None and text.split() != old[at].text.split() for at, text in texts.items())
+    removed = sum(text is None for text in texts.values())
+    if not (changed or removed or added):
+        return seen
     return keep(program, report, account, after, "edit", {"edited": changed, "removed": removed, "added": len(added)})
 
 

@@ -80,7 +80,7 @@ def structured_report(record: Record, segmentations: Sequence[Segmentation] = ()
         is_final=signature is not None,
         is_verified=signature is not None,
         verifying_observer_name=None if signature is None else person_name(signature.name),
-        verifying_organization=None if signature is None else signature.organization[:64],
+        verifying_organization=None if signature is None else one_value(signature.organization)[:64],
         previous_versions=[reference(each) for each in record.earlier[-1:]] or None,
         manufacturer_model_name=PRODUCT,
         software_versions=software_version(),
@@ -96,7 +96,12 @@ def structured_report(record: Record, segmentations: Sequence[Segmentation] = ()
 
 def person_name(full_name: str) -> str:
     """A full name as VR PN: whole in its first component, for nothing says which of its words is the family's."""
-    return full_name.translate({ord(each): " " for each in "\\^="})[:63] + "^"
+    return one_value(full_name).translate({ord("^"): " ", ord("="): " "})[:63] + "^"
+
+
+def one_value(text: str) -> str:
+    """Text without what one value of a DICOM string cannot hold: backslashes and control characters (PS3.5 6.2)."""
+    return "".join(each if each.isprintable() and each != "\\" else " " for each in text)
 
 
 def reference(report: Report) -> Dataset:

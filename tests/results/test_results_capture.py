@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from pydicom import Dataset, dcmread
 
@@ -13,6 +17,7 @@ from app.results.capture import MOST_CAPTURES, captures, key_pictures
 from app.results.encapsulated import encapsulated_pdf
 from app.results.pictures import pictures_of
 from app.results.record import Record
+from app.results.report_pdf import pdf_document
 from expert_models.finding import Presence
 
 RED = (0xB3, 0x26, 0x1E)  # the banner's
@@ -101,6 +106,14 @@ def test_the_pdf_is_carried_byte_for_byte(ct_record: Record, sign) -> None:
         assert document.StudyInstanceUID == ct_record.study.uid
     signed = dcmread(BytesIO(encapsulated_pdf(sign(ct_record), b"%PDF")))
     assert (signed.VerificationFlag, signed.DocumentTitle) == ("VERIFIED", "Signed report")
+
+
+@pytest.mark.skipif(shutil.which("dcm2pdf") is None, reason="dcm2pdf (dcmtk) is not installed")
+def test_dcmtk_takes_the_same_pdf_out(ct_record: Record, dicom_file, tmp_path: Path) -> None:
+    body = pdf_document(ct_record)
+    taken = tmp_path / "taken.pdf"
+    subprocess.run(["dcm2pdf", str(dicom_file(encapsulated_pdf(ct_record, body))), str(taken)], check=True)
+    assert taken.read_bytes().rstrip(b"\0") == body
 
 
 def test_a_radiograph_smaller_than_the_capture_is_enlarged_and_readable(dx_record: Record) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from dataclasses import replace
 from io import BytesIO
 
@@ -76,14 +78,31 @@ def test_the_sr_is_verified_by_the_person_who_signed(ct_record: Record, sign) ->
 @pytest.mark.parametrize("name", ["Doe^Jóna^^Dr.", "A = B \\ C", "x" * 200])
 def test_no_name_breaks_the_sr(bare_record: Record, dicom_file, name: str, sign, errors_of) -> None:
     signed = sign(bare_record)
-    odd = replace(signed.report, signature=replace(signed.report.signature, name=name, organization="y" * 200))
+    odd = replace(
+        signed.report,
+        signature=replace(signed.report.signature, name=name, organization="North \\ South\n" + "y" * 200),
+    )
     path = dicom_file(structured_report(replace(signed, report=odd)))
     assert errors_of(path) == []
+    (observer,) = dcmread(path).VerifyingObserverSequence
+    assert observer.VerifyingOrganization.startswith("North   South yyy")
 
 
 def test_dciodvfy_finds_no_error_in_a_signed_sr(ct_record, dx_record, bare_record, dicom_file, sign, errors_of) -> None:
     for record in map(sign, (ct_record, dx_record, bare_record)):
         assert errors_of(dicom_file(structured_report(record, list(segmentations(record))))) == []
+
+
+@pytest.mark.skipif(shutil.which("dsrdump") is None, reason="dsrdump (dcmtk) is not installed")
+def test_dcmtk_reads_who_has_signed_and_what_came_before(ct_record: Record, dicom_file, sign) -> None:
+    path = dicom_file(structured_report(sign(ct_record), list(segmentations(ct_record))))
+    told = subprocess.run(["dsrdump", str(path)], capture_output=True, text=True, check=True)
+    assert "Completion Flag     : COMPLETE" in told.stdout
+    assert "Verification Flag   : VERIFIED" in told.stdout
+    assert "Dr. Jóna Doe" in told.stdout
+    assert "Sample Hospital" in told.stdout
+    assert "Predecessor Docs    : 1" in told.stdout
+    assert "E:" not in told.stderr
 
 
 def test_the_fhir_report_is_final_and_an_imr_report(ct_record: Record, sign) -> None:
