@@ -23,7 +23,8 @@ from app.rest.problems import Problem, problem_of, response_of
 from app.worker import place
 
 WORKBENCH = "/workbench"  # has log-ins, limits and a content policy of its own
-OPEN = frozenset({"/live", "/ready", "/metrics", "/v1/openapi.json"})
+# "/" leads to the workbench, where it leads anywhere.
+OPEN = frozenset({"/", "/live", "/ready", "/metrics", "/v1/openapi.json"})
 UPLOADS = "/v1/studies"
 MOST_BYTES = 1024**2  # of a body that is not an upload
 HEADERS = {

@@ -50,8 +50,9 @@ def problem_of(exc: Exception) -> Problem:
     match exc:
         case Problem():
             return exc
-        case HTTPException():  # the framework's own: an unknown path, a wrong method
-            return Problem(exc.status_code, sentence(exc.status_code), headers=exc.headers)
+        case HTTPException(status_code=status, detail=detail):  # the framework's say the status in words: say more
+            is_ours = detail and detail != HTTPStatus(status).phrase
+            return Problem(status, detail if is_ours else sentence(status), headers=exc.headers)
         case RequestValidationError():
             wrong: list[JsonValue] = [
                 {"where": ".".join(str(part) for part in each["loc"]), "message": str(each["msg"])}

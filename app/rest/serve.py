@@ -1,28 +1,21 @@
-"""The server process: REST, and a worker beside it, until it is told to stop."""
+"""The server process: REST, the workbench, and a worker beside them, until it is told to stop."""
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from threading import Event, Thread
 
 import structlog
-import uvicorn
 from fastapi import FastAPI
 
 from app.bootstrap import Program
-from app.errors import WHY, BadSetting
 from app.pacs.deliver import deliver_due
 from app.pacs.priors import bring_priors
 from app.rest.api import make_api
-from app.rest.listen import check_listening
-from app.settings import Settings
+from app.rest.listen import GRACE_S, address_of, check_listening, listening, server_of
 from app.worker import desk_of, stop_on_signals, work
-
-GRACE_S = 20  # for requests that are being answered, and then for the report in hand
-WAITING = 128  # connections that wait to be accepted
 
 log = structlog.get_logger()
 
@@ -35,39 +28,18 @@ def serve(program: Program, *, with_worker: bool, ready: Callable[[str], None]) 
     ask nobody who they are, and when it cannot listen.
     """
     check_listening(program.settings)
-    api = make_api(program)
-    stop_on_signals()  # uvicorn raises again what stopped it, which would end the process before the worker has ended
     with listening(program.settings) as server_socket, working(program) if with_worker else nullcontext():
+        server = server_of(mount_workbench(make_api(program), program))
+        stop_on_signals()  # uvicorn raises again what stopped it: by default that would end us before the worker has
         ready(address_of(server_socket))
-        server_of(api).run(sockets=[server_socket])
+        server.run(sockets=[server_socket])
 
 
-def server_of(api: FastAPI) -> uvicorn.Server:
-    """Uvicorn without its access log: the gate writes one line for each request, with no study in it."""
-    config = uvicorn.Config(
-        api, access_log=False, log_config=None, server_header=False, timeout_graceful_shutdown=GRACE_S
-    )
-    return uvicorn.Server(config)
+def mount_workbench(api: FastAPI, program: Program) -> FastAPI:
+    """The application with the workbench under /workbench; loads Gradio."""
+    from app.workbench.page import mount
 
-
-@contextmanager
-def listening(settings: Settings) -> Iterator[socket.socket]:
-    """A socket that listens as the settings say. Raises BadSetting."""
-    host, port = settings.serve_host, settings.serve_port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        found = socket.create_server((host, port), family=family, backlog=WAITING)
-    except OSError as exc:  # also a name that is not known
-        why = WHY.get(exc.errno or 0, exc.strerror or type(exc).__name__)
-        raise BadSetting(f"serve_host {host} and serve_port {port} cannot be listened on: {why}") from exc
-    with found:
-        yield found
-
-
-def address_of(server_socket: socket.socket) -> str:
-    """The server's address as a URL."""
-    host, port = server_socket.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return mount(api, program)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittle
 from app.accounts import Scope
 from app.bootstrap import Program
 from app.rest.api import make_api
-from app.rest.serve import address_of, listening, server_of
+from app.rest.listen import address_of, listening, server_of
 from app.settings import Settings
 from app.submit import note
 from app.worker import desk_of, work
