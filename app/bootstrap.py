@@ -35,6 +35,8 @@ QUIET = {
     "ANONYMIZED_TELEMETRY": "False",
     "GRADIO_ANALYTICS_ENABLED": "False",
     "DO_NOT_TRACK": "1",
+    "OTEL_SDK_DISABLED": "true",  # of Chroma and FastAPI, whose spans would hold addresses and bodies
+    "FASTAPI_OTEL_AUTO_CONFIGURE": "false",
 }
 
 

@@ -29,7 +29,14 @@ def serve(
     from app.rest.serve import serve as run
     from app.terminal import say
 
-    run(open_here(), with_worker=not no_worker, ready=lambda address: say(f"serving at {address}"))
+    program = open_here()
+
+    def ready(address: str) -> None:
+        say(f"serving at {address}")
+        if program.settings.authentication == "required" and not (program.accounts.tokens() or program.accounts.all()):
+            say("nobody is let in yet: see `wetread tokens issue` and `wetread users add`")
+
+    run(program, with_worker=not no_worker, ready=ready)
 
 
 def audit(

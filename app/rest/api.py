@@ -58,6 +58,7 @@ def make_api(program: Program) -> FastAPI:
     """The application over a program. Opens nothing by itself; any server may run it, in any number of threads."""
     metrics = Metrics(program)
     api = Api(
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         title="Wetread",
         version=version("wetread"),
         description=ABOUT,

@@ -71,8 +71,8 @@ class Gate:
             raise Problem(421, "the request is for another host than this server answers for, see serve_names")
         if is_workbench(path) or path in OPEN:
             return
-        origin = headers.get("origin")
-        if origin is not None and host_of(urlsplit(origin).netloc) != host_of(headers.get("host", "")):
+        origin = headers.get("origin")  # programs send none
+        if origin is not None and origin_host(origin) not in {host_of(headers.get("host", "")), *self._names}:
             raise Problem(403, "a page of another site may not use this server")
         if self._program.settings.authentication == "none":
             caller = LOCAL
@@ -152,6 +152,14 @@ def host_of(authority: str) -> str:
         return urlsplit(f"//{authority}").hostname or ""
     except ValueError:  # a bracket that is never closed
         return ""
+
+
+def origin_host(origin: str) -> str:
+    """The host of an Origin header (RFC 6454 section 7), "null" for a page that has none."""
+    try:
+        return urlsplit(origin).hostname or "null"
+    except ValueError:
+        return "null"
 
 
 def route_of(scope: Scope) -> str:

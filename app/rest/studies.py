@@ -55,7 +55,7 @@ async def bring_in(request: Request, response: Response, caller: Writer, program
     No report is made: ask for one with POST /v1/reports. A file that came before is kept once. 422 when not one of the
     files is part of a CT or X-ray study.
     """
-    with place_for_upload(program.settings.home.expanduser()) as upload:
+    async with place_for_upload(program.settings.home.expanduser()) as upload:
         await receive(request, upload)
         received = await run_in_threadpool(keep, program, caller, upload)
     if len(received.studies) == 1:

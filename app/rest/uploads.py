@@ -6,12 +6,13 @@ import shutil
 import tempfile
 import time
 import zipfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from anyio import CancelScope
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
@@ -53,17 +54,22 @@ class Upload:
         return f"{self.names.get(ours, ours)}{slash}{inner}"
 
 
-@contextmanager
-def place_for_upload(home: Path) -> Iterator[Upload]:
+@asynccontextmanager
+async def place_for_upload(home: Path) -> AsyncIterator[Upload]:
     """A folder below home for one upload, gone afterwards. Raises StorageFailed."""
-    place = home / "uploads"
-    with storage(place):
-        clear_stale(place)
-        folder = Path(tempfile.mkdtemp(prefix="upload-", dir=place))
+    folder = await run_in_threadpool(new_folder, home / "uploads")
     try:
         yield Upload(folder)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with CancelScope(shield=True):  # also when the client is gone
+            await run_in_threadpool(shutil.rmtree, folder, ignore_errors=True)
+
+
+def new_folder(place: Path) -> Path:
+    """An empty folder, after those that a killed server has left were removed. Raises StorageFailed."""
+    with storage(place):
+        clear_stale(place)
+        return Path(tempfile.mkdtemp(prefix="upload-", dir=place))
 
 
 def clear_stale(place: Path) -> None:

@@ -190,6 +190,15 @@ def test_metrics_and_log_lines_hold_counts_and_no_study(site: Site) -> None:
     assert "wetread_http_request_seconds" in families
 
 
+def test_a_page_of_a_name_of_ours_may_ask_behind_a_proxy_that_changes_the_host(tmp_path: Path) -> None:
+    program = open_program(settings_of(tmp_path, serve_names="wetread.hospital.example, 127.0.0.1"))
+    with served(program) as site:
+        client = site.client(Scope.READ)
+        for origin, status in (("https://wetread.hospital.example", 200), ("https://[", 403), ("null", 403)):
+            assert client.get("/v1/studies", headers={"Origin": origin}).status_code == status
+        assert client.get("/v1/studies", headers={"Host": "localhost"}).status_code == 421
+
+
 def test_answers_keep_browsers_careful(site: Site) -> None:
     client = site.client(Scope.READ)
     for path in ("/v1/studies", "/v1/nothing", "/live", "/v1/openapi.json"):

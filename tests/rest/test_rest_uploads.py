@@ -6,7 +6,7 @@ import io
 import socket
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -136,6 +136,23 @@ def test_too_much_is_refused_before_it_is_read_and_while_it_comes(site: Site, wr
         pass
     answer = writer.post("/v1/reports", content=b" " * (1024**2 + 1), headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
+
+
+def test_a_client_that_goes_away_leaves_nothing(site: Site, writer: httpx.Client) -> None:
+    host, port = site.url.removeprefix("http://").split(":")
+    place = site.program.settings.home / "uploads"
+    head = f"POST /v1/studies HTTP/1.1\r\nHost: {host}\r\nAuthorization: {writer.headers['Authorization']}\r\n"
+    with socket.create_connection((host, int(port)), timeout=20) as client:
+        client.sendall(f"{head}Content-Type: application/dicom\r\nContent-Length: 9999\r\n\r\nhalf".encode())
+        until(lambda: any(place.iterdir()))
+    until(lambda: not any(place.iterdir()))
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_an_archive_that_unpacks_to_far_too_much_is_never_unpacked(writer: httpx.Client) -> None:
