@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import socket
 import struct
+import warnings
 
 from pydicom.uid import (
     HTJ2K,
@@ -68,6 +69,8 @@ def entity(ae_title: str) -> AE:
     _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
     _config.STORE_SEND_CHUNKED_DATASET = True  # a file is sent as it is, piece by piece, not decoded and encoded again
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    for package in ("pydicom", "pynetdicom"):  # their warnings quote values too; for good, as their threads come and go
+        warnings.filterwarnings("ignore", module=rf"{package}\b")
     entity = AE(ae_title)
     entity.implementation_class_uid = IMPLEMENTATION
     entity.implementation_version_name = IMPLEMENTATION_VERSION

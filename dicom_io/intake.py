@@ -2,8 +2,8 @@
 
 pynetdicom can do that by itself (STORE_RECV_CHUNKED_DATASET), but into the system's folder for temporary files, which
 may be another disk; what an aborted association leaves there stays; and a full disk ends the thread that reads the
-connection, so that the sender never hears "out of resources". Hence the three small classes below, which use the same
-places of pynetdicom as its own way does.
+connection, so that the sender never hears "out of resources". Hence the small classes below, which use the same places
+of pynetdicom as its own way does. They also keep a peer that makes no sense from holding an association for long.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket, RequestHandler
 
@@ -149,8 +150,31 @@ class BoundedSocket(AssociationSocket):
         return received[:count]
 
 
+class IntakeProvider(DULServiceProvider):
+    """Reads a connection in a thread of its own, which ends quietly whatever the peer does."""
+
+    def __init__(self, association: Association) -> None:
+        super().__init__(association)
+        self.daemon = True
+        self._idle_timer.timeout = association.network_timeout
+        self.artim_timer.timeout = association.acse_timeout
+
+    def run_reactor(self) -> None:
+        """As its parent does; then nobody waits any longer for a request that will not come."""
+        try:
+            super().run_reactor()
+        except Exception:  # what the peer did has no place in the state machine (PS3.8 section 9.2)
+            log.warning("what a peer sent has no place in the protocol: its association is ended")
+            if self.socket is not None:
+                self.socket.close()
+        finally:
+            if self.assoc.requestor.primitive is None:
+                waiting: Any = self.to_user_queue
+                waiting.put(None)
+
+
 class IntakeHandler(RequestHandler):
-    """Puts the two classes above into each new association. `folder` and `opened` are set by a subclass."""
+    """Puts the classes above into each new association. `folder` and `opened` are set by a subclass."""
 
     folder: Path
     opened: staticmethod[[Path], BinaryIO]
@@ -158,8 +182,8 @@ class IntakeHandler(RequestHandler):
     def _create_association(self) -> Association:
         association = super()._create_association()
         association.dimse = Intake(association, self.folder, self.opened)
-        association.dul.event_queue.get(block=False)  # the first socket's Evt5; the next one puts its own
-        association.dul.socket = BoundedSocket(association, client_socket=self._connection())
+        association.dul = IntakeProvider(association)
+        association.set_socket(BoundedSocket(association, client_socket=self._connection()))
         return association
 
     def _connection(self) -> Any:

@@ -171,8 +171,8 @@ def _judge(dataset: Dataset, event: evt.Event) -> int:
     """Success when the dataset is what the command says, and says where it belongs."""
     request = event.request
     is_same = (
-        text(dataset, "SOPClassUID") == request.AffectedSOPClassUID
-        and text(dataset, "SOPInstanceUID") == request.AffectedSOPInstanceUID  # type: ignore[union-attr]
+        text(dataset, "SOPClassUID") == str(request.AffectedSOPClassUID).strip(" \0")
+        and text(dataset, "SOPInstanceUID") == str(request.AffectedSOPInstanceUID).strip(" \0")  # type: ignore[union-attr]
     )
     has_place = text(dataset, "StudyInstanceUID") and text(dataset, "SeriesInstanceUID")
     return SUCCESS if is_same and has_place else NOT_ITS_SOP_CLASS
@@ -184,8 +184,8 @@ def _clean_up(event: evt.Event) -> None:
 
 
 def _say_rejected(event: evt.Event) -> None:
-    caller = str(event.assoc.requestor.ae_title).strip()
-    called = str(getattr(event.assoc.requestor.primitive, "called_ae_title", "")).strip()
+    titles = (event.assoc.requestor.ae_title, getattr(event.assoc.requestor.primitive, "called_ae_title", ""))
+    caller, called = ("".join(c if c.isprintable() else "?" for c in str(each).strip()) for each in titles)
     log.warning("an association was rejected: %s called %s", caller, called)
 
 

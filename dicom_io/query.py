@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import evt
@@ -269,11 +270,11 @@ def _retrieval() -> tuple[list[PresentationContext], list[SCP_SCU_RoleSelectionN
 
 
 def _kind(file: Path) -> tuple[UID, UID]:
-    with quiet():
-        meta = read_file_meta_info(file)
     try:
+        with quiet():
+            meta = read_file_meta_info(file)
         return UID(meta.MediaStorageSOPClassUID), UID(meta.TransferSyntaxUID)
-    except AttributeError as exc:
+    except (AttributeError, InvalidDicomError) as exc:
         raise PeerError("a file that was to be sent has no meta information") from exc
 
 
