@@ -55,6 +55,20 @@ def demo(
 
 
 @app.command()
+def workbench(
+    demo: Annotated[bool, typer.Option("--demo", help="Over a phantom patient, in ./workbench-demo.")] = False,
+) -> None:
+    """Serve, and open the clinician's workbench in the browser, until Ctrl-C or SIGTERM."""
+    from app.workbench.start import ALONE, start, start_demo
+
+    if demo:
+        folder = Path("workbench-demo")
+        start_demo(folder, open_settings(home=folder / "home", **ALONE))
+    else:
+        start(open_here())
+
+
+@app.command()
 def report(
     paths: Paths,
     prior: Annotated[list[Path] | None, typer.Option("--prior", help="An earlier study of the same patient.")] = None,

@@ -111,9 +111,8 @@ def current(desk: Desk, session: Session, body: Sent) -> Reading:
 def report_of(desk: Desk, session: Session, reading: Reading, said: str = "") -> Act:
     """The report pane and the line above it."""
     strip = strip_html(reading.record, reading.version)
-    return told(
-        strip=strip, reading=reading_html(desk.program, reading, session.account), said=said, is_change=bool(said)
-    )
+    page = reading_html(desk.program, reading, session.account)
+    return told(strip=strip, reading=page, places=reading.places(), said=said, is_change=bool(said))
 
 
 def told(*, is_change: bool = False, **parts: object) -> Act:

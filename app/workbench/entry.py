@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Form, HTTPException, Request, Response
@@ -13,19 +14,19 @@ from app.workbench.desk import Desk
 from app.workbench.session import COOKIE, LONGEST_S, ROOT
 from app.workbench.words import templates
 
-ASSETS = {
-    "login.css": "text/css",
-    "workbench.css": "text/css",
-    "workbench.js": "text/javascript",
-    "icon.svg": "image/svg+xml",
-}
+MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 WRONG = "The account or the password is not right."
 
 
 @cache
-def asset(name: str) -> str:
-    """A file of ours."""
-    return files("app.workbench").joinpath("assets", name).read_text(encoding="utf-8")
+def assets() -> dict[str, Response]:
+    """Our own style, script and icon, by name."""
+    found = files("app.workbench").joinpath("assets").iterdir()
+    return {
+        each.name: Response(each.read_bytes(), media_type=MEDIA_TYPES[Path(each.name).suffix])
+        for each in found
+        if Path(each.name).suffix in MEDIA_TYPES
+    }
 
 
 def add_entry(router: APIRouter, desk: Desk) -> None:
@@ -51,9 +52,9 @@ def add_entry(router: APIRouter, desk: Desk) -> None:
 
     @router.get("/own/{name}")
     def own(name: str) -> Response:
-        if name not in ASSETS:
+        if name not in assets():
             raise HTTPException(404)
-        return Response(asset(name), media_type=ASSETS[name])
+        return assets()[name]
 
 
 def login_page(said: str = "", status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -31,12 +31,19 @@ from app.worker import place
 FAST_S, SLOW_S = 1.5, 10.0  # how often the list is looked at while jobs run, and otherwise
 STALE_S = 24 * 3600  # an upload that was broken off is removed after so long
 SYSTEM_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
-SCRIPT = f'<script src="{ROOT}/own/workbench.js"></script>'
+SCRIPTS = "".join(
+    f'<script src="{ROOT}/own/{name}.js"></script>'
+    for name in ("pane", "viewer", "report", "views")  # in this order
+)
 HEAD = (
     f'<link rel="icon" href="{ROOT}/own/icon.svg"><link rel="stylesheet" href="{ROOT}/own/workbench.css">'
     '<meta name="robots" content="noindex">'
 )
-LIST = '<p class="said" role="status" aria-live="polite"></p><div class="rows"></div>'
+LIST = (
+    '<p class="said" role="status" aria-live="polite"></p>'
+    '<input class="filter" type="search" placeholder="Filter the list" aria-label="Filter the list">'
+    '<div class="rows"></div>'
+)
 STUDY = (
     '<div class="strip"></div><p class="said" role="status" aria-live="polite" hidden></p><div class="room">'
     '<section class="viewer" aria-label="Images"></section>'
@@ -166,7 +173,7 @@ def html_of(template: str, script: str, name: str) -> gr.HTML:
     return gr.HTML(
         html_template=template,
         js_on_load=script,
-        head=SCRIPT,
+        head=SCRIPTS,
         elem_id=name,
         padding=False,
         apply_default_css=False,

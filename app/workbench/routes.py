@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -12,20 +11,31 @@ from app.accounts import Scope
 from app.errors import AppError, NotAllowed
 from app.results.kept import results_of
 from app.results.pictures import Picture
-from app.results.report_html import label_of, path_of
+from app.results.report_html import labels_of, path_of
 from app.workbench.desk import Desk
 from app.workbench.entry import add_entry
 from app.workbench.session import COOKIE, ROOT, Session
 from app.workbench.viewer import Plane, values_of
 from app.workbench.words import templates
 
-Label = tuple[float, float, str]  # x, y, where it is anchored
 MEDIA_TYPES = {
     ".json": "application/json",
     ".html": "text/html",
     ".pdf": "application/pdf",
     ".dcm": "application/dicom",
 }
+
+WHAT = (
+    ("-sr.", "DICOM structured report"),
+    ("-seg-", "DICOM segmentation"),
+    ("-pdf.dcm", "PDF in DICOM"),
+    ("-capture-", "DICOM key image"),
+    ("-fhir.", "FHIR bundle"),
+    (".json", "the record"),
+    (".html", "page"),
+    (".pdf", "document"),
+    ("", "DICOM"),
+)
 
 
 def router_of(desk: Desk) -> APIRouter:
@@ -59,20 +69,10 @@ def add_images(router: APIRouter, desk: Desk) -> None:
         width, height = plane.size
         picture = Picture("", plane.shown.is_prior, (), width, height, plane.shapes)
         letter = max(width, height) / 30
-        labels = apart([label_of(each, picture) for each in picture.shapes], letter)
+        labels = labels_of(picture)
         drawn = [(each, path_of(each), label) for each, label in zip(picture.shapes, labels, strict=True)]
         page = templates().get_template("shapes.svg.j2").render(shapes=drawn, letter=letter)
         return Response(page, media_type="image/svg+xml")
-
-
-def apart(labels: Sequence[Label], letter: float) -> list[Label]:
-    """The labels, moved down until none stands on another: the two axes of a small nodule are measured in one place."""
-    placed: list[Label] = []
-    for x, y, anchor in labels:
-        while any(abs(x - other[0]) < 5 * letter and abs(y - other[1]) < letter for other in placed):
-            y += 0.25 * letter
-        placed.append((x, y, anchor))
-    return placed
 
 
 def add_results(router: APIRouter, desk: Desk) -> None:
@@ -82,7 +82,7 @@ def add_results(router: APIRouter, desk: Desk) -> None:
     def listed(request: Request, key: str, number: int) -> list[dict[str, str | int]]:
         session_of(desk, request, key)
         folder = folder_of(desk, key, number)
-        return [{"name": path.name, "bytes": path.stat().st_size} for path in files_in(folder)]
+        return [{"name": p.name, "what": what_of(p.name), "bytes": p.stat().st_size} for p in files_in(folder)]
 
     @router.get("/studies/{key}/versions/{number}/results/{name}")
     def one(request: Request, key: str, number: int, name: str) -> Response:
@@ -113,6 +113,11 @@ def folder_of(desk: Desk, key: str, number: int) -> Path:
         raise HTTPException(404, "there is no such version") from None
     except AppError as exc:
         raise HTTPException(503, str(exc)) from None
+
+
+def what_of(name: str) -> str:
+    """What a result is, in a word or two."""
+    return next(what for part, what in WHAT if part in name)
 
 
 def files_in(folder: Path) -> list[Path]:

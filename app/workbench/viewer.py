@@ -167,8 +167,9 @@ class Readings:
         version = self._program.versions.newest(uid)
         with self._lock:
             kept = self._kept.get(key)
-            if kept is None or kept.version.number != version.number:
-                kept = self._made(uid, version, kept)
+        if kept is None or kept.version.number != version.number:
+            kept = self._made(uid, version, kept)  # without the lock: nobody else's images wait for it
+        with self._lock:
             self._kept[key] = kept
             self._kept.move_to_end(key)
             while len(self._kept) > MOST_OPEN:
@@ -181,18 +182,17 @@ class Readings:
             kept = self._kept.get(key)
         return kept or self.of(key)
 
-    def forget(self, key: str) -> None:
-        """Read the study again next time: images may have come in since."""
-        with self._lock:
-            self._kept.pop(key, None)
-
     def _made(self, uid: str, version: Version, before: Reading | None) -> Reading:
-        """A new version changes the report alone: images that are here are not read again."""
-        study = before.record.study if before else self._program.parts.archive.load(uid)
-        sources = before.record.sources if before else self._headers(study)
+        """A person's version changes the text alone, so images that are here are not read again.
+
+        The writer's is made after images or priors came in.
+        """
         history = self._program.versions.history(uid)
-        earlier = tuple(each.report for each in history if each.number < version.number)
-        record = Record(version.report, study, self._program.masks, sources, earlier)
+        is_text_alone = before is not None and all(e.author for e in history if e.number > before.version.number)
+        record = before.record if before is not None and is_text_alone else None
+        study = record.study if record else self._program.parts.archive.load(uid)
+        sources = record.sources if record else self._headers(study)
+        record = Record(version.report, study, self._program.masks, sources)
         artist = Artist(record)
         current, prior = tuple(artist.current()), tuple(artist.before())
         shown = [Shown(study, series, current, False) for series in study.series]

@@ -47,7 +47,7 @@ def test_the_clinicians_path(site: Site, visit: Visit, tmp_path: Path) -> None:
     expect(page.locator(".banner")).to_contain_text("DRAFT")
     assert not list((site.program.settings.home / "workbench-uploads").rglob("*.dcm"))
     key = str(page.locator(".report").get_attribute("data-key"))
-    identity = page.locator(".patient").inner_text()
+    identity = page.locator(".strip .patient").inner_text()
     assert "PHANTOM" in identity
     assert "PHANTOM-12" in identity
 
@@ -66,6 +66,12 @@ def test_the_clinicians_path(site: Site, visit: Visit, tmp_path: Path) -> None:
     expect(lit).not_to_have_count(0)
     assert set(str(lit.first.get_attribute("data-target")).split()) & set(ids)
     expect(page.locator(".pane:first-child svg.lighting")).to_have_count(1)
+
+    page.keyboard.press("ArrowDown")  # from sentence to sentence
+    expect(sentence).to_have_attribute("aria-pressed", "false")
+    expect(page.locator(".sentence.lit")).to_have_count(1)
+    page.keyboard.press("Escape")
+    expect(page.locator(".shape.on, .sentence.lit")).to_have_count(0)
 
     page.click("[data-act=edit]")
     page.locator('[data-section="impression"] textarea').first.fill("The heart is 999 mm wide.")
@@ -88,8 +94,14 @@ def test_the_clinicians_path(site: Site, visit: Visit, tmp_path: Path) -> None:
     expect(page.locator(".versions li")).to_have_count(3)
     expect(page.locator(".versions li").first).to_contain_text("final")
     expect(page.locator(".trail")).to_contain_text("study opened")
+    page.click('[data-act=version][data-version="1"]')
+    expect(page.locator(".banner")).to_contain_text("DRAFT")  # of what is shown
+    expect(page.locator('.sentence:not([data-lights=""])')).to_have_count(0)
+    page.click("#tab-report")
+    page.click("[data-act=newest]")
+    expect(page.locator(".banner.signed")).to_be_visible()
     actions = [each.action for each in site.program.audit.entries(study_key=key)]
-    assert actions[:2] == ["sign", "edit"]
+    assert actions[:3] == ["version opened", "sign", "edit"]
     assert "study opened" in actions
 
     page.click("#tab-files")
@@ -207,7 +219,7 @@ def test_without_a_log_in_nothing_is_seen(site: Site) -> None:
     inside = [
         image,
         f"/workbench/studies/{site.ct}/versions/1/results",
-        "/workbench/own/workbench.js",
+        "/workbench/own/views.js",
         "/workbench/theme.css",
         "/workbench/gradio_api/queue/data?session_hash=x",
         "/workbench/gradio_api/heartbeat/x",
