@@ -9,13 +9,12 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from app.errors import BadSetting
 
 PREFIX = "WETREAD_"
-AE_TITLE = r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$"  # PS3.5 table 6.2-1: no backslash, no spaces around
 CONFIG_VARIABLE = "WETREAD_CONFIG"  # names another file than ./wetread.toml; not itself a setting
 
 
@@ -34,7 +33,7 @@ class Settings(BaseSettings):
     queue_url: str = Field("", description="huey+sqlite:///file, huey+redis://, celery+amqp://, celery+redis://.")
     lease_s: float = Field(60.0, ge=1, description="Seconds without a sign of life until a worker's job is taken up.")
     results_to: str = Field("", description="Where results go, URLs separated by commas; empty: nowhere.")
-    ae_title: str = Field("WETREAD", pattern=AE_TITLE, description="Our DICOM AE title, 1 to 16 characters.")
+    ae_title: str = Field("WETREAD", description="Our DICOM AE title, 1 to 16 characters.")
     listen_host: str = Field("127.0.0.1", description="Address that `wetread listen` listens on.")
     listen_port: int = Field(11112, ge=0, le=65535, description="Port that `wetread listen` listens on; 0: a free one.")
     allowed_callers: str = Field("", description="AE titles that may send to us, separated by commas; empty: any.")
@@ -74,6 +73,16 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Constructor, then environment, then the TOML file; neither .env nor secret files."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=config_file())
+
+    @field_validator("ae_title")
+    @classmethod
+    def _is_ae_title(cls, title: str) -> str:
+        """As PS3.5 table 6.2-1 says of the VR AE."""
+        if not 1 <= len(title) <= 16 or not title.isascii() or not title.isprintable() or "\\" in title:
+            raise ValueError("it must have 1 to 16 printable characters of ASCII and no backslash")
+        if title != title.strip():
+            raise ValueError("it must not begin or end with a space")
+        return title
 
     @property
     def callers(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from dicom_io.study import Modality
 
 SILENT = "The PACS did not answer in time, so earlier studies that it may hold are not compared with."
 REFUSED = "The PACS did not hand over its earlier studies, so they are not compared with."
+UNUSED = "Earlier studies at the PACS could not be used, so they are not compared with."
 NO_SEARCH = "The patient's id cannot be searched for, so the PACS was not asked for earlier studies."
 OURS = frozenset(each.value for each in Modality)
 WILDCARDS = frozenset("*?\\")  # in a patient id they would match other patients (PS3.4 C.2.2.2.4)
@@ -73,7 +74,10 @@ def _bring(program: Program, peer: Peer, study_uid: str, until: float) -> tuple[
             if left_s <= 0:
                 raise PeerSilent("the time for fetching priors is over")
             retrieve(program, peer, earlier.uid, left_s)
-    return ()
+    unused = sum(is_absent(program, earlier) for earlier in wanted)
+    if unused:
+        log.warning("earlier studies came to nothing", study=study_key(study_uid, program.secret), studies=unused)
+    return (UNUSED,) if unused else ()
 
 
 def choose(

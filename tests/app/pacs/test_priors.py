@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.bootstrap import Program
-from app.pacs.priors import NO_SEARCH, REFUSED, SILENT, bring_priors, choose
+from app.pacs.priors import NO_SEARCH, REFUSED, SILENT, UNUSED, bring_priors, choose
 from dicom_io.errors import PeerRefused, PeerSilent
 from dicom_io.ports import Fetched, Keep, RemoteStudy
 
@@ -88,7 +88,8 @@ def test_what_the_archive_lacks_is_fetched(program: Program, film: Film, uid: Wo
         files={uid("old"): [old]},
     )
     assert bring_priors(program, uid("study"), pacs) == ()
-    assert pacs.asked == [{"PatientID": "P-1", "IssuerOfPatientID": ""}]
+    assert bring_priors(program, uid("study"), pacs) == ()  # and again: everything is there
+    assert pacs.asked[:1] == [{"PatientID": "P-1", "IssuerOfPatientID": ""}]
     assert pacs.fetched == [uid("old")]
     study = program.archive.load(uid("study"))
     assert [each.uid for each in study.priors] == [uid("known"), uid("old")]
@@ -103,6 +104,14 @@ def test_a_pacs_that_fails_costs_a_sentence_and_leaves_no_half_study(program: Pr
         assert bring_priors(program, uid("study"), pacs) == ((said,) if said else ())
         assert [row.uid for row in program.archive.studies()] == [uid("study")]
         assert list((program.settings.home / "spool").rglob("*.dcm")) == []
+
+
+def test_a_prior_that_does_not_come_or_cannot_be_used_is_said(program: Program, film: Film, uid: Word) -> None:
+    program.archive.ingest([("current", film())])
+    colour = film("old", StudyDate="20240101", PhotometricInterpretation="RGB", SamplesPerPixel=3)
+    for files in ([], [colour]):  # sent to a listener that works elsewhere; or of no use
+        pacs = FakePacs(remote(uid("old"), "2024-01-01T08:15:00"), files={uid("old"): files})
+        assert bring_priors(program, uid("study"), pacs) == (UNUSED,)
 
 
 def test_nothing_is_fetched_after_the_deadline(program: Program, film: Film, uid: Word) -> None:
