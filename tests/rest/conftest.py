@@ -26,7 +26,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture(scope="session")
 def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A server with a worker that makes reports."""
-    with served(open_program(settings_of(tmp_path_factory.mktemp("ward"))), with_worker=True) as site:
+    program = open_program(settings_of(tmp_path_factory.mktemp("ward"), organization="Princeton-Plainsboro"))
+    with served(program, with_worker=True) as site:
         yield site
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 
 import httpx
 import pydicom
@@ -11,8 +12,9 @@ from pydicom.uid import SegmentationStorage
 from pypdf import PdfReader
 from rest_site import INDICATION, ORDER, Site, until_done
 
-from app.accounts import Scope
+from app.accounts import Account, Scope
 from app.results.record import REPORT_JSON
+from app.signing import sign
 
 
 def test_the_report_as_json_is_the_record_and_has_the_orders_indication(ehr: httpx.Client, here: str) -> None:
@@ -118,6 +120,25 @@ def test_a_service_request_of_another_accession_is_refused(ehr: httpx.Client, he
     asked = ehr.post("/v1/reports", json={"study": here.rsplit("/", 1)[-1], "service_request": order})
     assert asked.status_code == 422
     assert "accession" in asked.json()["detail"]
+
+
+def test_once_a_person_has_signed_every_form_says_so(ward: Site, ehr: httpx.Client, here: str) -> None:
+    uid = ward.program.worklist.uid_of(here.rsplit("/", 1)[-1])
+    while sum(ward.program.jobs.counts()[state] for state in ("waiting", "running")):
+        time.sleep(0.1)  # the tests before have asked for more drafts, and the newest version is what counts
+    draft = ehr.get(f"{here}/report")
+    house = Account("house", "Dr G. House", frozenset({Scope.READ, Scope.SIGN}))
+    number = sign(ward.program, uid, house, ward.program.versions.newest(uid).number).number
+    final = ehr.get(f"{here}/report", headers={"If-None-Match": draft.headers["etag"]})
+    assert (final.status_code, final.json()["is_draft"]) == (200, False)
+    version = ehr.get(f"{here}/versions").json()["versions"][-1]
+    assert (version["version"], version["author"], version["signed_by"]) == (number, "house", "Dr G. House")
+    fhir = ehr.get(f"{here}/report", headers={"Accept": "application/fhir+json"}).json()
+    resources = [entry["resource"] for entry in fhir["entry"]]
+    assert [each["status"] for each in resources if each["resourceType"] == "DiagnosticReport"] == ["final"]
+    assert "DRAFT" not in ehr.get(f"{here}/report", headers={"Accept": "text/html"}).text
+    assert ehr.get(f"{here}/report", params={"version": number - 1}).json()["is_draft"] is True
+    assert ehr.get(here).json()["is_draft"] is False
 
 
 def test_all_of_it_is_in_the_audit_trail(ward: Site, here: str) -> None:

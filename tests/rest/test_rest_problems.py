@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -132,6 +133,20 @@ def test_a_queue_that_is_away_costs_no_request(tmp_path: Path) -> None:
         key = site.bring_in(radiograph())
         asked = site.client(Scope.WRITE).post("/v1/reports", json={"study": key})
         assert (asked.status_code, asked.json()["state"]) == (202, "waiting")
+
+
+def test_a_request_sent_eight_times_at_once_is_done_once(site: Site) -> None:
+    client, key = site.client(Scope.WRITE), site.bring_in(radiograph("eight"))
+
+    def ask(_: int) -> tuple[int, str]:
+        answer = client.post("/v1/reports", json={"study": key}, headers={"Idempotency-Key": '"eight"'})
+        return answer.status_code, answer.headers.get("Location", "")
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = set(pool.map(ask, range(8)))
+    assert [status for status, _ in answers] == [202]
+    requested = [each for each in site.program.audit.entries(study_key=key) if each.action == "report requested"]
+    assert len(requested) == 1
 
 
 def test_an_order_needs_a_number_to_be_kept_under(site: Site) -> None:
