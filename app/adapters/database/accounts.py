@@ -39,6 +39,7 @@ class DatabaseAccounts:
             "is_disabled": account.is_disabled,
         }
         with self._database.writing() as connection:
+            self._database.alone(connection, accounts)
             changed = connection.execute(accounts.update().where(accounts.c.name == account.name).values(**values))
             if changed.rowcount == 0:
                 connection.execute(accounts.insert().values(name=account.name, **values))

@@ -37,6 +37,7 @@ class DatabaseOutbox:
             raise ValueError("a report is announced after it was saved")
         now = datetime.now(UTC)
         with self._database.writing() as connection:
+            self._database.alone(connection, deliveries)
             for destination in self._destinations:
                 key = {"study_uid": report.study_uid, "version": numbers[-1], "destination": destination}
                 known = sa.select(deliveries.c.id).filter_by(**key)

@@ -59,6 +59,14 @@ class Database:
         """False for a server, whose tables need locks of their own where an order matters."""
         return self._is_sqlite
 
+    def alone(self, connection: sa.Connection, table: sa.Table) -> None:
+        """Let no other transaction write to the table until this one ends: what it looks for will still be so.
+
+        SQLite has one writer at a time anyhow; on a server two that both find nothing would both insert.
+        """
+        if not self._is_sqlite:
+            connection.execute(sa.text(f"LOCK TABLE {table.name} IN SHARE ROW EXCLUSIVE MODE"))
+
     def close(self) -> None:
         """Let the connections go."""
         self._engine.dispose()

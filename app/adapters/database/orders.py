@@ -21,6 +21,7 @@ class DatabaseOrders:
         """Keep an order, or replace the one with its accession number."""
         values = {"indication": order.indication, "procedure": order.procedure, "received_at": datetime.now(UTC)}
         with self._database.writing() as connection:
+            self._database.alone(connection, orders)
             changed = connection.execute(orders.update().where(orders.c.accession == order.accession).values(**values))
             if changed.rowcount == 0:
                 connection.execute(orders.insert().values(accession=order.accession, **values))
@@ -50,6 +51,7 @@ class DatabaseRequests:
     def remember(self, actor: str, key: str, request: str, job_id: str) -> None:
         """Keep it; what was kept first stays."""
         with self._database.writing() as connection:
+            self._database.alone(connection, idempotency)
             same = sa.select(idempotency.c.job_id).where(idempotency.c.actor == actor, idempotency.c.key == key)
             if connection.scalar(same) is None:
                 row = {"actor": actor, "key": key, "request": request, "job_id": job_id}

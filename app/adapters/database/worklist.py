@@ -27,6 +27,7 @@ class DatabaseWorklist:
             "instances": arrival.instances,
         }
         with self._database.writing() as connection:
+            self._database.alone(connection, studies)
             same = studies.c.study_uid == arrival.study_uid
             if connection.execute(studies.update().where(same).values(**values)).rowcount == 0:
                 connection.execute(
