@@ -23,7 +23,8 @@ class Job:
     """One report to be made. It carries ids, never pixels: (study_uid, content_hash) is its key.
 
     content_hash: sha256 over the study's instances and its order (app.submit.content_of), so that a study sent twice is
-    reported once, and one that has grown, or was asked for otherwise, is reported again. stage: the pipeline's, while it runs. reason: one sentence, without patient data.
+    reported once, and one that has grown, or was asked for otherwise, is reported again. stage: the pipeline's, while
+    it runs. reason: one sentence, without patient data.
     """
 
     id: str

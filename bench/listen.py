@@ -41,7 +41,9 @@ def main() -> None:
         ours, theirs = free_port(), free_port()
         (folder / "received").mkdir()
         servers = [
-            subprocess.Popen(["storescp", "-q", "-od", str(folder / "received"), "-pdu", "131072", str(theirs)], env=QUICK),
+            subprocess.Popen(
+                ["storescp", "-q", "-od", str(folder / "received"), "-pdu", "131072", str(theirs)], env=QUICK
+            ),
             subprocess.Popen(
                 [Path(sys.executable).with_name("wetread"), "listen"],
                 env=QUICK
