@@ -79,7 +79,6 @@ def take_in(program: Program, spool: Spool, study: Waiting) -> tuple[str, ...]:
             spool.refuse(file)
         else:  # the archive holds it, or it was only a copy of what the PACS holds
             spool.done(file)
-    spool.tidy(study.key)
     log.info("a study came in", study=study.key, files=len(study.files), refused=len(refused))
     if refused:
         names = {file.name for file in refused}

@@ -22,6 +22,10 @@ SENDER = "outbox"
 log = structlog.get_logger()
 
 
+class NothingToSend(Exception):  # noqa: N818 - named for what is so
+    """Not one DICOM object could be made of the report."""
+
+
 def deliver_due(program: Program, worker: str = SENDER) -> int:
     """Send every delivery that is due now; returns how many arrived. What does not arrive is tried again later."""
     arrived = 0
@@ -39,7 +43,10 @@ def deliver(program: Program, delivery: Delivery) -> bool:
         return False
     try:
         peer = open_peer(program.settings, delivery.destination, "results_to")
-        peer.store(sorted(results_of(program, delivery.study_uid, delivery.version).glob("*.dcm")))
+        files = sorted(results_of(program, delivery.study_uid, delivery.version).glob("*.dcm"))
+        if not files:
+            raise NothingToSend
+        peer.store(files)
     except Exception as exc:  # a fault with one delivery must not hold up the others
         put_off(program, delivery, exc)
         return False
@@ -55,8 +62,10 @@ def put_off(program: Program, delivery: Delivery, why: Exception) -> None:
     match why:
         case PeerError() | ArchiveUnavailable() | ResultsUnwritable():
             reason = str(why)
-        case DicomError() | KeyError():
-            program.deliveries.drop(delivery.id, "the study can no longer be read from the archive")
+        case DicomError() | KeyError() | NothingToSend():
+            gone = "the study can no longer be read from the archive"
+            none = "not one result that a PACS takes could be made"
+            program.deliveries.drop(delivery.id, none if isinstance(why, NothingToSend) else gone)
             log.error("results cannot be delivered", study=key, version=delivery.version, error=type(why).__name__)
             return
         case _:

@@ -11,6 +11,7 @@ killed process loses nothing, and whoever looks into the folder next goes on whe
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from dicom_io.listen import Received
 
 RETRIEVED = ".retrieved.dcm"
-ATTEMPTS = 20  # a study's folder may be removed, because it is empty, just before a file is put there
+SETTLED_S = 60.0  # an empty folder is removed when it was left alone for so long
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +82,17 @@ class Spool:
         return target
 
     def waiting(self) -> Iterator[Waiting]:
-        """Every study that has files here."""
-        if self._folder.is_dir():
-            for folder in sorted(self._folder.iterdir()):
-                if folder != self.incoming and (study := self._study(folder.name)) is not None:
-                    yield study
+        """Every study that has files here. Folders that have been empty for a while are removed."""
+        if not self._folder.is_dir():
+            return
+        for folder in sorted(self._folder.iterdir()):
+            if folder == self.incoming:
+                continue
+            study = self._study(folder.name)
+            if study is not None:
+                yield study
+            else:
+                _tidy(folder)
 
     def of_study(self, study_uid: str) -> Waiting | None:
         """The files of one study; None when there are none."""
@@ -103,13 +110,6 @@ class Spool:
         except FileNotFoundError:  # somebody else has done it
             return
 
-    def tidy(self, key: str) -> None:
-        """Remove a study's folder if nothing is left in it."""
-        try:
-            (self._folder / key).rmdir()
-        except OSError:  # something has come in meanwhile, or it is gone already
-            return
-
     def _study(self, key: str) -> Waiting | None:
         files, times = [], []
         for file in sorted((self._folder / key).glob("*.dcm")):
@@ -121,16 +121,23 @@ class Spool:
         return Waiting(key, tuple(files), max(times)) if files else None
 
     def _move(self, file: Path, target: Path) -> None:
-        for attempt in range(ATTEMPTS):
-            is_new = not target.parent.exists()
+        """Rename, and make that last. The folder may be tidied away at the same moment, but a new one is not."""
+        is_new = not target.parent.exists()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file.replace(target)
+        except FileNotFoundError:
+            is_new = True
             target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                file.replace(target)
-            except FileNotFoundError:
-                if not file.exists() or attempt == ATTEMPTS - 1:
-                    raise
-                continue
-            self._disk.sync(target.parent)
-            if is_new:
-                self._disk.sync(target.parent.parent)
-            return
+            file.replace(target)
+        self._disk.sync(target.parent)
+        if is_new:
+            self._disk.sync(target.parent.parent)
+
+
+def _tidy(folder: Path) -> None:
+    try:
+        if time.time() - folder.stat().st_mtime > SETTLED_S:
+            folder.rmdir()
+    except OSError:  # something has come in meanwhile, or another process was quicker
+        return

@@ -107,7 +107,7 @@ def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
         wait_until(lambda: answers(running), 60, "Orthanc answers")
         yield running
     finally:
-        server.terminate()
+        server.kill()  # an orderly end takes it seconds, and what it has stored goes with the folder
         server.wait(30)
 
 
