@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Annotated
 
 from fastapi import APIRouter, Form, HTTPException, Request, Response
@@ -15,6 +16,7 @@ from app.workbench.session import COOKIE, LONGEST_S, ROOT
 from app.workbench.words import templates
 
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+CHECKING = BoundedSemaphore(4)  # passwords at once: each takes 32 MiB, and anybody may ask
 WRONG = "The account or the password is not right."
 
 
@@ -69,14 +71,20 @@ def logged_in(desk: Desk, request: Request, name: str, password: str) -> Respons
         seconds = int(pause) + 1
         said = f"Too many wrong passwords. Try again in {seconds} seconds."
         return login_page(said, 429, {"Retry-After": str(seconds)})
-    account = desk.program.accounts.check(name, password)
+    if not CHECKING.acquire(timeout=1.0):
+        return login_page("The server is busy. Try again in a moment.", 503, {"Retry-After": "2"})
+    try:
+        desk.brake.tried(name, address)
+        account = desk.program.accounts.check(name, password)
+    finally:
+        CHECKING.release()
     if account is None:
-        desk.brake.failed(name, address)
         known = any(each.name == name for each in desk.program.accounts.all())
         # A name that is no account's may be a password typed into the wrong field: it is not written down.
         desk.program.audit.record(name if known else "unknown account", "log-in refused", address=address)
         return login_page(WRONG, 403)
     desk.brake.passed(name, address)
+    desk.sessions.close(request.cookies.get(COOKIE, ""))
     desk.program.audit.record(account.name, "logged in", address=address)
     answer = RedirectResponse(f"{ROOT}/", status_code=303)
     answer.set_cookie(

@@ -51,7 +51,10 @@ USED = (  # what the workbench needs of Gradio; the rest (file=, proxy=, info, c
 )
 UPLOAD = f"{ROOT}/gradio_api/upload"
 ELSEWHERE = {"/": f"{ROOT}/", ROOT: f"{ROOT}/", "/favicon.ico": f"{ROOT}/own/icon.svg"}
-OWN = ("/login", "/logout", "/own/", "/studies/")
+PAGES = ("/", "/login", "/logout")
+OWN = ("/own/", "/studies/")
+MOST_BYTES = {f"{ROOT}/login": 8 * 1024, UPLOAD: None}  # of a body; an upload's is Gradio's to limit
+MOST_BYTES_ELSEWHERE = 4 * 1024**2
 # Gradio compiles its templates in the browser (unsafe-eval) and styles elements directly; nothing else is loosened.
 POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -150,8 +153,8 @@ class Brake:
             waits = [self._ends(key, free) - now for key, free in _counters(name, address)]
         return max(0.0, *waits)
 
-    def failed(self, name: str, address: str) -> None:
-        """A wrong password."""
+    def tried(self, name: str, address: str) -> None:
+        """A password is about to be checked. It counts as wrong until it `passed`, so many at once gain nothing."""
         now = self._clock()
         with self._lock:
             self._failed = {key: each for key, each in self._failed.items() if now - each[1] < FORGET_S}
@@ -159,9 +162,11 @@ class Brake:
                 self._failed[key] = (self._failed.get(key, (0, now))[0] + 1, now)
 
     def passed(self, name: str, address: str) -> None:
-        """The right password: this name's count from here starts anew."""
+        """It was the right password: this name's count from here starts anew."""
         with self._lock:
             self._failed.pop((name.casefold(), address), None)
+            count, last = self._failed.get((address,), (1, 0.0))
+            self._failed[(address,)] = (count - 1, last)
 
     def _ends(self, key: tuple[str, ...], free: int) -> float:
         count, last = self._failed.get(key, (0, 0.0))
@@ -184,9 +189,17 @@ class Guard:
         if scope["type"] == "lifespan" or not path.startswith(ROOT + "/"):
             await self._app(scope, receive, send)
             return
+        if scope["type"] != "http":  # nothing here speaks WebSocket
+            await send({"type": "websocket.close", "code": 1008})
+            return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        if scope["type"] != "http" or not _is_known(path):
+        most = MOST_BYTES.get(path, MOST_BYTES_ELSEWHERE)
+        said = headers.get("content-length", "")
+        receive = _limited(receive, most)
+        if not _is_known(path):
             await _answer(send, 404, "not found")
+        elif most is not None and said.isdigit() and int(said) > most:
+            await _answer(send, 413, "the request is too large", [(b"connection", b"close")])
         elif scope["method"] not in ("GET", "HEAD", "POST") or not _is_own_origin(scope["method"], headers):
             await _answer(send, 403, "requests from other sites are refused")
         elif path in OPEN:
@@ -225,13 +238,26 @@ def _counters(name: str, address: str) -> list[tuple[tuple[str, ...], int]]:
 
 def _is_known(path: str) -> bool:
     rest = path[len(ROOT) :]
-    return rest == "/" or rest.startswith(OWN) or rest.startswith(USED)
+    return rest in PAGES or rest.startswith(OWN) or rest.startswith(USED)
 
 
 def _is_own_origin(method: str, headers: Mapping[str, str]) -> bool:
     """A request that changes something comes from a page of ours: browsers say so in Origin (RFC 6454, section 7)."""
     origin = headers.get("origin")
     return method != "POST" or origin is None or urlsplit(origin).netloc == headers.get("host", "")
+
+
+def _limited(receive: Receive, most: int | None) -> Receive:
+    """The body up to this size; who sends more is treated as one who has gone."""
+    seen = 0
+
+    async def limited() -> Asgi:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        return message if most is None or seen <= most else {"type": "http.disconnect"}
+
+    return limited
 
 
 def _sealed(send: Send, path: str) -> Send:

@@ -248,6 +248,7 @@ def test_without_a_log_in_nothing_is_seen(site: Site) -> None:
         words = {"name": "reader", "password": PASSWORD}
         forged = anybody.post("/workbench/login", data=words, headers={"Origin": "http://elsewhere.example"})
         assert (forged.status_code, forged.cookies) == (403, httpx.Cookies())
+        assert anybody.post("/workbench/login", data=words | {"more": "x" * 100_000}).status_code == 413
         came = anybody.post("/workbench/login", data=words)
         cookie = came.headers["set-cookie"].lower()
         assert "httponly" in cookie

@@ -4,6 +4,7 @@
 (() => {
   "use strict";
   const AXIAL = 0;
+  const LETTER_PX = 15; // of labels, however large the image is shown
   const SVG = "http://www.w3.org/2000/svg";
   const make = (tag, classes = "", text = "") => {
     const made = document.createElement(tag);
@@ -197,6 +198,7 @@
         height: `${height * scale}px`,
         transform: `translate(${this.pan[0]}px, ${this.pan[1]}px) scale(${this.zoom})`,
       });
+      this.overlay.style.setProperty("--letter", `${LETTER_PX / (scale * this.zoom)}px`);
       this.edges.replaceChildren(...["left", "right", "top", "bottom"].map((side, at) => make("span", side, edges[at])));
     }
 
