@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from app.cli_access import audit, serve, tokens_app, users_app
+from app.cli_guideline import guideline_app
 from app.errors import AppError, BadSetting, NothingToReport, StorageFailed, storage
 from app.opening import open_here, open_settings, print_json
 
@@ -37,6 +38,7 @@ app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(tokens_app, name="tokens")
 app.add_typer(users_app, name="users")
+app.add_typer(guideline_app, name="guideline")
 
 Paths = Annotated[list[Path], typer.Argument(help="DICOM files, folders, zip archives or a DICOMDIR.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]

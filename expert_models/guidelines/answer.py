@@ -111,7 +111,7 @@ class Questions:
         """The value. Raises MissingInputs where it is not known."""
         if value is None:
             raise MissingInputs([self.about + name])
-        given = Input(self.about + name, ("yes" if value else "no") if isinstance(value, bool) else str(value))
+        given = Input(self.about + name, _text(value))
         if given not in self.used:
             self.used.append(given)
         return value
@@ -121,3 +121,9 @@ class Questions:
         missing = [self.about + name for name, value in values.items() if value is None]
         if missing:
             raise MissingInputs(missing)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)

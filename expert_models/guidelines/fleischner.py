@@ -97,14 +97,14 @@ _SEVERAL = "the most suspicious nodule, which need not be the largest, guides ma
 
 
 def fleischner(
-    patient: Patient, nodules: Sequence[Nodule], is_multiple: bool | None = None, dominant_id: str | None = None
+    patient: Patient, nodules: Sequence[Nodule], are_others: bool | None = None, dominant_id: str | None = None
 ) -> Answer:
     """The row for these nodules, or what is missing, or why the guideline does not apply.
 
-    nodules: all, or the largest and most suspicious of them, with ids of their own. is_multiple: whether there are
-    several, asked where one is described. dominant_id: the most suspicious nodule, asked only where solid and subsolid
-    nodules lie side by side. Diameters lead; where volumes would lead to another row, a note says so. Raises ValueError
-    for what contradicts itself.
+    nodules: all, or the largest and most suspicious of them, with ids of their own. are_others: whether there are
+    nodules beside those described, asked where one is described. dominant_id: the most suspicious nodule, asked only
+    where solid and subsolid nodules lie side by side. Diameters lead; where volumes would lead to another row, a note
+    says so. Raises ValueError where ids are not their own.
     """
     if len({each.id for each in nodules}) < len(nodules):
         raise ValueError("several nodules need ids of their own")
@@ -112,14 +112,14 @@ def fleischner(
     notes: list[str] = []
     try:
         _must_apply(patient, nodules)
-        row, nodule_id = _row(patient, nodules, is_multiple, dominant_id, questions, notes)
+        row, nodule_id = _row(patient, nodules, are_others, dominant_id, questions, notes)
     except MissingInputs as exc:
         return Answer(SOURCE, missing=tuple(exc.names), inputs=tuple(questions.used))
     except NoRow as exc:
         return Answer(SOURCE, reason=str(exc), inputs=tuple(questions.used))
     by_volume = [each.without_diameters() for each in nodules]
     if by_volume != list(nodules):
-        other = fleischner(patient, by_volume, is_multiple, dominant_id)
+        other = fleischner(patient, by_volume, are_others, dominant_id)
         if other.row != row:
             notes.append(f"by volume: {other.row.id if other.row else other.sentence}")
     return Answer(SOURCE, row, inputs=tuple(questions.used), notes=tuple(notes), nodule_id=nodule_id)
@@ -142,14 +142,14 @@ def _must_apply(patient: Patient, nodules: Sequence[Nodule]) -> None:
 def _row(
     patient: Patient,
     nodules: Sequence[Nodule],
-    is_multiple: bool | None,
+    are_others: bool | None,
     dominant_id: str | None,
     questions: Questions,
     notes: list[str],
 ) -> tuple[Row, str]:
     """The row, and the nodule that led to it."""
     about = [f"nodule {each.id or number}: " if len(nodules) > 1 else "" for number, each in enumerate(nodules, 1)]
-    _ask_basics(patient, nodules, is_multiple, about, questions)
+    _ask_basics(patient, nodules, are_others, about, questions)
     for name, value in _of_patient(patient).items():
         questions.ask(name, value)
     counted = [(each, name) for each, name in zip(nodules, about, strict=True) if _counts(each, name, questions)]
@@ -157,9 +157,7 @@ def _row(
         if all(each.morphology is Morphology.BENIGN for each in nodules):
             raise NoRow("the nodule has benign calcification or fat; the guideline is for indeterminate nodules")
         return ROWS["FL-lymph-node"], ""
-    if len(counted) > 1 and is_multiple is False:
-        raise ValueError("several nodules are described, and yet there is one only")
-    several = questions.ask("several nodules", True if len(counted) > 1 else is_multiple)
+    several = len(counted) > 1 or questions.ask("other nodules", are_others)
     family, nodule_id = _family(counted, several, dominant_id, questions)
     if several:
         notes.append(_SEVERAL)
@@ -177,7 +175,7 @@ def _of_patient(patient: Patient) -> dict[str, object]:
 
 
 def _ask_basics(
-    patient: Patient, nodules: Sequence[Nodule], is_multiple: bool | None, about: Sequence[str], questions: Questions
+    patient: Patient, nodules: Sequence[Nodule], are_others: bool | None, about: Sequence[str], questions: Questions
 ) -> None:
     """Everything that is needed in any case, at once."""
     wanted = _of_patient(patient)
@@ -189,7 +187,7 @@ def _ask_basics(
                 wanted[f"{name}mean diameter"] = nodule.size
                 may_count += 1
     if may_count == 1:
-        wanted["several nodules"] = is_multiple
+        wanted["other nodules"] = are_others
     if patient.risk is None and any(each.type is None for each in nodules):
         wanted["risk"] = None
     questions.ask_all(wanted)

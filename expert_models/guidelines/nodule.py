@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
-from math import isfinite
 
 GROWTH_MM = 1.5  # more than this of mean diameter within 12 months is growth: Lung-RADS v2022, note 6
+ENDLESS = 1e9  # no length, volume or time of a nodule reaches it
 
 
 class NoduleType(StrEnum):
@@ -119,8 +119,8 @@ class Nodule:
     def __post_init__(self) -> None:
         for name in ("mean_mm", "volume_mm3", "solid_mm", "solid_volume_mm3", "months_since_prior"):
             value = getattr(self, name)
-            if value is not None and not (isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be above zero, not {value}")
+            if value is not None and not 0 < value < ENDLESS:
+                raise ValueError(f"{name} must be above zero and finite, not {value}")
         if self.type is not NoduleType.PART_SOLID:
             return
         for part, whole in ((self.solid_mm, self.mean_mm), (self.solid_volume_mm3, self.volume_mm3)):
@@ -170,9 +170,9 @@ def rounded(value: float, digits: int) -> float:
 
 def mean_diameter_mm(long_mm: float, short_mm: float) -> float:
     """Mean of two axes in mm, each taken to one decimal as Lung-RADS v2022 (note 4) asks. Raises ValueError."""
-    axes = [Decimal(str(rounded(each, 1))) for each in (long_mm, short_mm)]
-    if not axes[0] >= axes[1] > 0:
+    if not ENDLESS > long_mm >= short_mm > 0:
         raise ValueError(f"a long axis of {long_mm} mm and a short axis of {short_mm} mm are no axes of a nodule")
+    axes = [Decimal(str(rounded(each, 1))) for each in (long_mm, short_mm)]
     return float((axes[0] + axes[1]) / 2)
 
 
@@ -181,7 +181,12 @@ def status_since(before_mm: float, now_mm: float, months: float) -> Status | Non
 
     A nodule that is larger by 1.5 mm or less may have crossed a size threshold or be growing slowly over several CTs,
     and one that grew over more than 12 months may have grown by 1.5 mm in 12 of them, or not: that takes a reader.
+    Raises ValueError for sizes and times that cannot be.
     """
+    if not all(0 < each < ENDLESS for each in (before_mm, now_mm, months)):
+        raise ValueError(
+            f"{before_mm} mm, {now_mm} mm and {months} months are no sizes of a nodule and time between them"
+        )
     change_mm = Decimal(str(rounded(now_mm, 1))) - Decimal(str(rounded(before_mm, 1)))
     if change_mm <= 0:
         return Status.STABLE

@@ -74,7 +74,7 @@ def test_the_published_table(
     row: str,
     words: list[str],
 ) -> None:
-    answer = fleischner(patient, [nodule(kind, mm, solid)], is_multiple=several)
+    answer = fleischner(patient, [nodule(kind, mm, solid)], are_others=several)
     assert answer.row is not None, (source, answer.sentence)
     assert answer.row.id == row, source
     assert all(each in answer.sentence for each in words), answer.sentence
@@ -90,13 +90,13 @@ def test_every_row_is_in_the_test() -> None:
 )
 def test_volumes_take_the_place_of_diameters(mm3: float, row: str) -> None:
     one = Nodule(type=S, volume_mm3=mm3, morphology=Morphology.ORDINARY)
-    answer = fleischner(LOW, [one], is_multiple=False)
+    answer = fleischner(LOW, [one], are_others=False)
     assert answer.row is not None
     assert answer.row.id == f"FL-solid-{row}"
 
 
 def test_a_volume_that_leads_elsewhere_is_said() -> None:
-    answer = fleischner(LOW, [nodule(S, 5.0, volume_mm3=120)], is_multiple=False)
+    answer = fleischner(LOW, [nodule(S, 5.0, volume_mm3=120)], are_others=False)
     assert answer.row is not None
     assert answer.row.id == "FL-solid-single-lt6-low"
     assert answer.notes == ("by volume: FL-solid-single-6to8-low",)
@@ -119,20 +119,20 @@ def test_one_exclusion_is_enough(patient: Patient, word: str) -> None:
 
 
 def test_thirty_five_years_is_old_enough() -> None:
-    assert fleischner(replace(LOW, age_years=35), [nodule(S, 7)], is_multiple=False).row is not None
+    assert fleischner(replace(LOW, age_years=35), [nodule(S, 7)], are_others=False).row is not None
 
 
 def test_what_a_report_knows_today_names_what_is_missing() -> None:
     answer = fleischner(Patient(), [Nodule(mean_mm=7.0, volume_mm3=180)])
     assert answer.missing == (
-        "age", "known cancer", "immunosuppression", "screening", "nodule type", "morphology", "several nodules", "risk",
+        "age", "known cancer", "immunosuppression", "screening", "nodule type", "morphology", "other nodules", "risk",
     )  # fmt: skip
-    only_age = fleischner(replace(LOW, age_years=None), [nodule(S, 7.0)], is_multiple=False)
+    only_age = fleischner(replace(LOW, age_years=None), [nodule(S, 7.0)], are_others=False)
     assert only_age.sentence == "not applicable: age is not known"
 
 
 def test_an_answer_says_what_it_rests_on() -> None:
-    answer = fleischner(HIGH, [nodule(S, 7.0)], is_multiple=False)
+    answer = fleischner(HIGH, [nodule(S, 7.0)], are_others=False)
     given = {each.name: each.value for each in answer.inputs}
     assert given["mean diameter"] == "7 mm"
     assert given["risk"] == "high"
@@ -166,14 +166,14 @@ def test_benign_nodules_and_lymph_nodes_do_not_count() -> None:
     assert alone.row is not None
     assert alone.row.id == "FL-lymph-node"
     assert "calcification" in fleischner(LOW, [calcified]).reason
-    beside = fleischner(LOW, [node, calcified, nodule(S, 7, id="s")], is_multiple=False)
+    beside = fleischner(LOW, [node, calcified, nodule(S, 7, id="s")], are_others=False)
     assert beside.row is not None
     assert (beside.row.id, beside.nodule_id) == ("FL-solid-single-6to8-low", "s")
 
 
 def test_masses_airway_lesions_and_cysts_have_no_row() -> None:
-    assert "mass" in fleischner(LOW, [nodule(S, 31)], is_multiple=False).reason
-    assert "airway" in fleischner(LOW, [nodule(NoduleType.AIRWAY, 7)], is_multiple=False).reason
+    assert "mass" in fleischner(LOW, [nodule(S, 31)], are_others=False).reason
+    assert "airway" in fleischner(LOW, [nodule(NoduleType.AIRWAY, 7)], are_others=False).reason
     assert "no nodule" in fleischner(LOW, []).reason
 
 
@@ -182,8 +182,6 @@ def test_contradictions_are_refused() -> None:
         nodule(P, 7, 8)
     with pytest.raises(ValueError, match="ids"):
         fleischner(LOW, [nodule(S, 7), nodule(S, 5)])
-    with pytest.raises(ValueError, match="one only"):
-        fleischner(LOW, [nodule(S, 7, id="a"), nodule(S, 5, id="b")], is_multiple=False)
 
 
 MAYBE = st.sampled_from([None, True, False])

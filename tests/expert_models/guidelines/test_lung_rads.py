@@ -34,7 +34,7 @@ SLOW, ENLARGED, STABLE = Status.SLOWLY_GROWING, Status.ENLARGED, Status.STABLE
 
 
 def _nodule(kind: NoduleType, status: Status | None, mm: float | None = None, **more: Any) -> Nodule:
-    given_or_not = {"morphology": Morphology.ORDINARY, "is_suspicious": False} | more
+    given_or_not: dict[str, Any] = {"morphology": Morphology.ORDINARY, "is_suspicious": False} | more
     return Nodule(type=kind, status=status, mean_mm=mm, **given_or_not)
 
 
