@@ -158,7 +158,7 @@ def _row(
             raise NoRow("the nodule has benign calcification or fat; the guideline is for indeterminate nodules")
         return ROWS["FL-lymph-node"], ""
     several = len(counted) > 1 or questions.ask("other nodules", are_others)
-    family, nodule_id = _family(counted, several, dominant_id, questions)
+    family, nodule_id = _family(counted, dominant_id, questions)
     if several:
         notes.append(_SEVERAL)
         return _of_several(family, patient.risk, questions), nodule_id
@@ -188,9 +188,20 @@ def _ask_basics(
                 may_count += 1
     if may_count == 1:
         wanted["other nodules"] = are_others
-    if patient.risk is None and any(each.type is None for each in nodules):
-        wanted["risk"] = None
+    if any(_may_need_risk(each) for each in nodules) and not any(_is_subsolid(each) for each in nodules):
+        wanted["risk"] = patient.risk
     questions.ask_all(wanted)
+
+
+def _is_subsolid(nodule: Nodule) -> bool:
+    return nodule.type in (NoduleType.GROUND_GLASS, NoduleType.PART_SOLID)
+
+
+def _may_need_risk(nodule: Nodule) -> bool:
+    """Whether it may be a solid nodule of 8 mm or less that counts."""
+    if nodule.morphology is Morphology.BENIGN or _is_lymph_node(nodule):
+        return False
+    return nodule.type in (None, NoduleType.SOLID) and (nodule.size is None or not _over_8(nodule.size))
 
 
 def _is_lymph_node(nodule: Nodule) -> bool:
@@ -213,7 +224,7 @@ def _counts(nodule: Nodule, about: str, questions: Questions) -> bool:
 
 
 def _family(
-    counted: Sequence[tuple[Nodule, str]], several: bool, dominant_id: str | None, questions: Questions
+    counted: Sequence[tuple[Nodule, str]], dominant_id: str | None, questions: Questions
 ) -> tuple[list[Nodule], str]:
     """The solid or the subsolid nodules, whichever the dominant one belongs to, and the id of the leading one."""
     nodules = [each for each, _ in counted]
@@ -225,8 +236,7 @@ def _family(
         dominant = questions.ask("most suspicious nodule", known)
         family = solid if dominant in [each.id for each in solid] else subsolid
         return family, dominant
-    large = [each for each in family if not _under_6(each.size)]
-    return family, (large or family)[0].id if several else family[0].id
+    return family, max(family, key=lambda each: each.about_mm).id
 
 
 def _under_6(size: Size | None) -> bool:

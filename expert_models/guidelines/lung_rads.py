@@ -115,7 +115,7 @@ def _of_exam(exam: Exam, nodules: Sequence[Nodule], questions: Questions, notes:
         raise MissingInputs(missing)
     if not answers:
         return ROWS["LR-1-none"], ""
-    row, nodule, own = max(answers, key=lambda each: (RANK[_category(each[0])], _millimetres(each[1])))
+    row, nodule, own = max(answers, key=lambda each: (RANK[_category(each[0])], each[1].about_mm))
     questions.used += own.used
     return row, nodule.id
 
@@ -124,11 +124,6 @@ def _category(row: Row) -> Category:
     if row.category is None:
         raise ValueError(f"the row {row.id} has no category")
     return row.category
-
-
-def _millimetres(nodule: Nodule) -> float:
-    """For the order of nodules of one category alone: the larger one leads."""
-    return nodule.mean_mm or (nodule.volume_mm3 or 0.0) ** (1 / 3)
 
 
 def _ask_basics(exam: Exam, nodules: Sequence[Nodule], about: Sequence[str], questions: Questions) -> None:

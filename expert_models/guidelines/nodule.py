@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
+from math import pi
 
 GROWTH_MM = 1.5  # more than this of mean diameter within 12 months is growth: Lung-RADS v2022, note 6
 ENDLESS = 1e9  # no length, volume or time of a nodule reaches it
@@ -136,6 +137,11 @@ class Nodule:
     def solid_size(self) -> Size | None:
         """Of the solid component."""
         return _size(self.solid_mm, self.solid_volume_mm3)
+
+    @property
+    def about_mm(self) -> float:
+        """The diameter, or else that of a ball of its volume, 0 where neither is known: only to say which one leads."""
+        return self.mean_mm or ((self.volume_mm3 or 0.0) * 6 / pi) ** (1 / 3)
 
     def without_diameters(self) -> Nodule:
         """The nodule with its volumes in place of its diameters, where it has volumes."""

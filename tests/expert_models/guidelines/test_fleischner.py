@@ -127,6 +127,8 @@ def test_what_a_report_knows_today_names_what_is_missing() -> None:
     assert answer.missing == (
         "age", "known cancer", "immunosuppression", "screening", "nodule type", "morphology", "other nodules", "risk",
     )  # fmt: skip
+    assert fleischner(Patient(), [nodule(S, 7.0)]).missing[-2:] == ("other nodules", "risk")
+    assert "risk" not in fleischner(Patient(), [nodule(G, 7.0)]).missing
     only_age = fleischner(replace(LOW, age_years=None), [nodule(S, 7.0)], are_others=False)
     assert only_age.sentence == "not applicable: age is not known"
 
@@ -142,7 +144,7 @@ def test_an_answer_says_what_it_rests_on() -> None:
 
 # Recommendations 2 and 5: several nodules "with at least one 6 mm or larger"
 def test_of_several_nodules_of_one_kind_one_is_enough() -> None:
-    answer = fleischner(LOW, [nodule(S, 4, id="a"), nodule(S, 7, id="b"), nodule(S, 5, id="c")])
+    answer = fleischner(LOW, [nodule(S, 6, id="a"), nodule(S, 7, id="b"), nodule(S, 5, id="c")])
     assert answer.row is not None
     assert (answer.row.id, answer.nodule_id) == ("FL-solid-multiple-ge6-low", "b")
     subsolid = fleischner(ANY, [nodule(G, 4, id="a"), nodule(P, 6, 2, id="b")])
