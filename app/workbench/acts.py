@@ -40,9 +40,7 @@ def answer(desk: Desk, secret: str | None, data: object) -> Act:
 
 def opened(desk: Desk, session: Session, body: Sent) -> Act:
     """The study with all its parts; that it was opened is audited first."""
-    desk.program.worklist.uid_of(body.key)
-    desk.program.audit.record(session.account.name, "study opened", body.key)
-    session.opened.add(body.key)
+    note_opened(desk, session, body.key)
     reading = desk.readings.of(body.key)
     return told(
         viewer=described(reading),
@@ -102,10 +100,17 @@ def sign(desk: Desk, session: Session, body: Sent) -> Act:
 
 
 def current(desk: Desk, session: Session, body: Sent) -> Reading:
-    """The study that is open, in its newest version. Raises ValueError when this session has not opened it."""
+    """The study that is open, in its newest version; in a new session, after a log-in ended, it is opened anew."""
     if body.key not in session.opened:
-        raise ValueError("Open the study first.")
+        note_opened(desk, session, body.key)
     return desk.readings.of(body.key)
+
+
+def note_opened(desk: Desk, session: Session, key: str) -> None:
+    """Audit that the study is opened; from then on the session gets its images. Raises KeyError."""
+    desk.program.worklist.uid_of(key)
+    desk.program.audit.record(session.account.name, "study opened", key)
+    session.opened.add(key)
 
 
 def report_of(desk: Desk, session: Session, reading: Reading, said: str = "") -> Act:

@@ -11,7 +11,8 @@ from typing import Annotated
 from fastapi import APIRouter, Form, HTTPException, Request, Response
 from starlette.responses import HTMLResponse, RedirectResponse
 
-from app.workbench.desk import Desk
+from app.accounts import Scope
+from app.workbench.desk import REFUSALS, Desk
 from app.workbench.session import COOKIE, LONGEST_S, ROOT
 from app.workbench.words import templates
 
@@ -85,6 +86,9 @@ def logged_in(desk: Desk, request: Request, name: str, password: str) -> Respons
         return login_page(WRONG, 403)
     desk.brake.passed(name, address)
     desk.sessions.close(request.cookies.get(COOKIE, ""))
+    if Scope.READ not in account.scopes:
+        desk.program.audit.record(account.name, "log-in refused", address=address)
+        return login_page(REFUSALS[Scope.READ], 403)
     desk.program.audit.record(account.name, "logged in", address=address)
     answer = RedirectResponse(f"{ROOT}/", status_code=303)
     answer.set_cookie(

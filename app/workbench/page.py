@@ -19,7 +19,7 @@ from gradio.themes.utils import colors
 
 from app.accounts import Scope
 from app.bootstrap import Program, keep_quiet
-from app.errors import AppError, NotAllowed
+from app.errors import AppError
 from app.workbench.acts import Act, answer
 from app.workbench.desk import Desk, desk_of
 from app.workbench.routes import router_of
@@ -124,34 +124,34 @@ def blocks_of(desk: Desk) -> gr.Blocks:
 
         def first(request: gr.Request) -> tuple[str, str, gr.Timer, gr.File]:
             session = desk.session(secret_of(request), Scope.READ)
-            page, is_busy = worklist_html(desk.program, identities)
+            page, timer_then = listing(desk, identities)
             bar_html = templates().get_template("bar.html.j2").render(root=ROOT, account=session.account)
-            drop = gr.File(visible=session.may(Scope.WRITE))
-            return bar_html, page, gr.Timer(FAST_S if is_busy else SLOW_S), drop
+            return bar_html, page, timer_then, gr.File(visible=session.may(Scope.WRITE))
 
-        def tick(now: Watched, request: gr.Request) -> tuple[object, object, Watched, gr.Timer]:
+        def tick(now: Watched, request: gr.Request) -> tuple[object, ...]:
             desk.session(secret_of(request), Scope.READ)
-            page, is_busy = worklist_html(desk.program, identities)
-            if not now.keys:
-                return page, gr.skip(), now, gr.Timer(FAST_S if is_busy else SLOW_S)
-            body, then = arrived(desk, now)
-            return page, body, then, gr.Timer(FAST_S if is_busy else SLOW_S)
+            page, timer_then = listing(desk, identities)
+            body, then = arrived(desk, now) if now.keys else (gr.skip(), now)
+            return page, body, then, timer_then
 
         def bring(paths: list[str] | None, request: gr.Request) -> tuple[object, ...]:
             try:
                 session = desk.session(secret_of(request), Scope.WRITE)
                 now = brought_in(desk.program, paths or [], session.account.name)
-            except NotAllowed as exc:
+            except AppError as exc:
                 now = Watched(said=str(exc))
+            except Exception as exc:  # its message may hold the name of a file
+                log.error("an upload failed", error=type(exc).__name__, where=place(exc))
+                now = Watched(said="Something went wrong; the server's log says where.")
             finally:
                 for path in paths or []:
                     Path(path).unlink(missing_ok=True)
             body, then = arrived(desk, now)
-            return None, body, then, worklist_html(desk.program, identities)[0], gr.Timer(FAST_S)
+            return None, body, then, listing(desk, identities)[0], gr.Timer(FAST_S)
 
         def act(event: gr.EventData, request: gr.Request) -> tuple[str, object]:
             made = acted(desk, secret_of(request), event._data)
-            return made.body, worklist_html(desk.program, identities)[0] if made.is_change else gr.skip()
+            return made.body, listing(desk, identities)[0] if made.is_change else gr.skip()
 
         blocks.load(first, None, [bar, listed, timer, files], show_progress="hidden", api_visibility="private")
         timer.tick(tick, watched, [listed, arrivals, watched, timer], show_progress="hidden", api_visibility="private")
@@ -184,6 +184,16 @@ def secret_of(request: gr.Request) -> str | None:
     """The session's secret that came with an event."""
     secret: str | None = request.cookies.get(COOKIE)
     return secret
+
+
+def listing(desk: Desk, identities: Identities) -> tuple[str, gr.Timer]:
+    """The worklist, and when to look again; a sentence where a store does not answer."""
+    try:
+        page, is_busy = worklist_html(desk.program, identities)
+    except AppError as exc:
+        log.warning("the worklist cannot be shown", reason=str(exc))
+        return '<p class="notice">The list cannot be read now; it is tried again.</p>', gr.Timer(SLOW_S)
+    return page, gr.Timer(FAST_S if is_busy else SLOW_S)
 
 
 def arrived(desk: Desk, now: Watched) -> tuple[str, Watched]:

@@ -9,6 +9,7 @@ the study's own first, then the priors', newest first.
 from __future__ import annotations
 
 import gzip
+import os
 from collections import OrderedDict
 from dataclasses import dataclass
 from threading import Lock
@@ -26,7 +27,6 @@ from app.versions import Version
 from dicom_io.identity import study_key
 from dicom_io.study import Series, Study, Volume
 
-MOST_OPEN = 3  # studies kept in memory, each with its priors
 LONGEST_SIDE = 2048  # pixels of a radiograph on the screen
 BRIGHTEST = 4095  # of a radiograph, 12 bits
 AXIAL, CORONAL = 0, 1
@@ -102,6 +102,11 @@ class Reading:
     artist: Artist
     shown: tuple[Shown, ...]
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that its images take."""
+        return sum(each.series.volume.voxels.nbytes for each in self.shown)
+
     def plane(self, position: int, axis: int, index: int) -> Plane:
         """One plane of one series. IndexError when there is none."""
         if not 0 <= position < len(self.shown):
@@ -142,12 +147,14 @@ class Reading:
 
 
 class Readings:
-    """The studies that are open, the last used ones kept in memory."""
+    """The studies that are open, as many as fit into a quarter of the machine's memory, and always the last one."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, most_bytes: int | None = None) -> None:
         self._program = program
+        self._most_bytes = most_bytes or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
         self._kept: OrderedDict[str, Reading] = OrderedDict()
         self._lock = Lock()
+        self._reading: dict[str, Lock] = {}  # one at a time reads a study; nobody else's images wait for it
 
     def of(self, key: str) -> Reading:
         """The study with this key, its images read unless they are still here, with its newest report.
@@ -157,21 +164,30 @@ class Readings:
         uid = self._program.worklist.uid_of(key)
         version = self._program.versions.newest(uid)
         with self._lock:
-            kept = self._kept.get(key)
-        if kept is None or kept.version.number != version.number:
-            kept = self._made(uid, version, kept)  # without the lock: nobody else's images wait for it
-        with self._lock:
-            self._kept[key] = kept
-            self._kept.move_to_end(key)
-            while len(self._kept) > MOST_OPEN:
-                self._kept.popitem(last=False)
+            turn = self._reading.setdefault(key, Lock())
+        with turn:
+            kept = self._still_kept(key)
+            if kept is None or kept.version.number < version.number:
+                kept = self._made(uid, version, kept)
+                self._keep(key, kept)
         return kept
 
     def opened(self, key: str) -> Reading:
         """The study as it is in memory, for one request after another; read again when it has gone."""
+        return self._still_kept(key) or self.of(key)
+
+    def _still_kept(self, key: str) -> Reading | None:
         with self._lock:
-            kept = self._kept.get(key)
-        return kept or self.of(key)
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def _keep(self, key: str, reading: Reading) -> None:
+        with self._lock:
+            self._kept[key] = reading
+            self._kept.move_to_end(key)
+            while len(self._kept) > 1 and sum(each.nbytes for each in self._kept.values()) > self._most_bytes:
+                self._kept.popitem(last=False)
 
     def _made(self, uid: str, version: Version, before: Reading | None) -> Reading:
         """A person's version changes the text alone, so images that are here are not read again.

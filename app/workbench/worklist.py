@@ -119,9 +119,10 @@ def state_of(row: WorkRow) -> tuple[str, str, str]:
             return "failed", "failed", row.reason
     if row.version == 0:
         return "none", "no report", ""
+    failed = f"; not renewed: {row.reason}" if row.job_state is JobState.FAILED else ""
     if row.is_draft:
-        return "draft", "draft", f"edited by {row.author}" if row.author else ""
-    return "final", "final", f"signed by {row.author}"
+        return "draft", "draft", f"{f'edited by {row.author}' if row.author else ''}{failed}".lstrip("; ")
+    return "final", "final", f"signed by {row.author}{failed}"
 
 
 def brought_in(program: Program, paths: Sequence[str], account: str) -> Watched:

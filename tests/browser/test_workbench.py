@@ -260,3 +260,23 @@ def test_without_a_log_in_nothing_is_seen(site: Site) -> None:
         site.program.accounts.add(Account("leaver", "Dr. Leaver", frozenset(Scope)), PASSWORD)
         assert anybody.post("/workbench/logout").status_code == 303
         assert anybody.get("/workbench/theme.css").status_code == 401
+
+
+def test_unsaved_text_outlives_the_log_in(site: Site, visit: Visit) -> None:
+    page = visit.page
+    visit.log_in("reader")
+    visit.open(site.ct)
+    page.click("[data-act=edit]")
+    page.locator("textarea").nth(1).fill("Written before the log-in ended.")
+    page.context.clear_cookies()
+    page.click("[data-act=save]")
+    expect(page.locator(".said:visible")).to_contain_text("Your log-in has ended", timeout=15_000)
+    expect(page.locator("textarea").nth(1)).to_have_value("Written before the log-in ended.")
+    visit.refusals.clear()
+    visit.complaints.clear()
+    other = page.context.new_page()
+    Visit(other, site.url).log_in("reader")
+    other.wait_for_selector("tr[data-key]")
+    other.close()
+    page.click("[data-act=save]")
+    expect(page.locator(".sentence", has_text="Written before the log-in ended.")).to_be_visible()

@@ -2,6 +2,7 @@
 (() => {
   "use strict";
   const IDLE_MS = 30 * 60 * 1000; // without a hand on mouse or keyboard
+  const PROBE_MS = 4000;
   const isTyping = (target) => target.closest && target.closest("input, textarea, select, dialog, [role=tab]");
   const show = (view) => {
     document.body.dataset.view = view;
@@ -17,8 +18,20 @@
         said.textContent = sentence;
         said.hidden = !sentence;
       };
+      // An answer that does not come may mean that the log-in has ended: what is on the screen stays there.
+      const probe = async () => {
+        if (!element.classList.contains("busy")) return;
+        const answer = await fetch("/workbench/own/views.js").catch(() => null);
+        if (answer && answer.ok) window.setTimeout(probe, PROBE_MS);
+        else {
+          element.classList.remove("busy");
+          say(answer ? "Your log-in has ended. Log in again in another tab, then repeat this." : "The server does not answer.");
+        }
+      };
       const act = (sent) => {
+        if (sent.act === "open" && reading.isChanged && !window.confirm("Leave the editor? What you changed is lost.")) return;
         say("");
+        window.setTimeout(probe, PROBE_MS);
         element.classList.add("busy");
         trigger("act", sent);
       };
