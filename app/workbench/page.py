@@ -100,6 +100,9 @@ def dark_theme() -> Base:
         "border_color_primary": "#28313b",
         "block_label_background_fill": "#12171d",
         "block_label_text_color": "#a2afbd",
+        "table_even_background_fill": "#12171d",
+        "table_odd_background_fill": "#12171d",
+        "link_text_color": "#7cb9ec",
     }
     return theme.set(**tones, **{f"{name}_dark": tone for name, tone in tones.items()})
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 from workbench_site import PASSWORD, Site, Visit, reported_ct, wait_for
 
 from app.accounts import Account, Scope
@@ -73,6 +73,7 @@ def browser() -> Iterator[Browser]:
     program = CHROMIUM if Path(CHROMIUM).exists() else shutil.which("chromium")
     if program is None:
         pytest.skip("chromium is not installed")
+    expect.set_options(timeout=30_000)  # a loaded machine is no failure
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield browser
@@ -82,6 +83,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def visit(site: Site, browser: Browser) -> Iterator[Visit]:
     context = browser.new_context(viewport={"width": 1600, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(60_000)
     page = context.new_page()
     made = Visit(page, site.url)
     page.on("request", lambda request: made.requests.append(request.url))

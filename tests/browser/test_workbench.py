@@ -13,7 +13,7 @@ from workbench_site import NODULE_SLICE, PASSWORD, TRAPS, Site, Visit
 from app.accounts import Account, Scope
 from app.signing import save_edit
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 
 def films_of(site: Site) -> list[Path]:

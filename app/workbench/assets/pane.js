@@ -217,7 +217,13 @@
     wheel(event) {
       event.preventDefault();
       if (event.ctrlKey || this.plane.count < 2) this.zoomBy(event.deltaY < 0 ? 1.15 : 1 / 1.15);
-      else this.go(this.index + Math.sign(event.deltaY));
+      else {
+        // A notch of a mouse wheel is one slice; a touch pad sends many small steps, which are added up.
+        this.rolled = Math.abs(event.deltaY) >= 50 ? event.deltaY : (this.rolled || 0) + event.deltaY;
+        if (Math.abs(this.rolled) < 30) return;
+        this.go(this.index + Math.sign(this.rolled));
+        this.rolled = 0;
+      }
     }
 
     drag(event) {

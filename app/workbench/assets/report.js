@@ -103,9 +103,10 @@
           if (!shares(each, "target", ids)) return;
           const cited = make("div", "cited");
           cited.append(...[...each.cloneNode(true).children].filter((child) => !child.matches("summary")));
-          source.append(cited);
+          source.after(cited);
         });
         source.scrollIntoView({ block: "nearest" });
+        this.root.querySelector(".cited")?.scrollIntoView({ block: "nearest" });
       }
     }
 

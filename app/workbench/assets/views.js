@@ -99,19 +99,12 @@
       };
       search.addEventListener("input", filter);
       const update = () => {
-        const focused = element.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+        const focused = element.contains(document.activeElement) ? document.activeElement.closest("tr")?.dataset.key : null;
         element.querySelector(".rows").innerHTML = props.value || ""; // the server's template, escaped there
         filter();
-        if (focused) element.querySelector(`tr[data-key="${CSS.escape(focused)}"]`)?.focus();
+        if (focused) element.querySelector(`tr[data-key="${CSS.escape(focused)}"] button`)?.focus();
       };
-      element.addEventListener("click", (event) => open(event.target.closest("tr[role=button]")));
-      element.addEventListener("keydown", (event) => {
-        const row = event.target.closest("tr[role=button]");
-        if (row && (event.key === "Enter" || event.key === " ")) {
-          event.preventDefault();
-          open(row);
-        }
-      });
+      element.addEventListener("click", (event) => open(event.target.closest("tr.openable")));
       window.wetread.tell = (sentence) => {
         element.querySelector(".said").textContent = sentence;
       };
