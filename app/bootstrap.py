@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import structlog
@@ -24,6 +25,10 @@ from expert_models.ports import Experts, Masks
 from medmllm.ports import LanguageModel, Writer
 from rag.ports import Embedder, VectorStore
 from rag.retrieve import HybridLibrary
+
+if TYPE_CHECKING:
+    from expert_models.isolated import Isolated
+    from expert_models.registry import Registry
 
 log = structlog.get_logger()
 
@@ -207,14 +212,31 @@ def open_library(settings: Settings) -> HybridLibrary:
 def open_experts(settings: Settings, masks: Masks) -> Experts:
     """Every expert behind one panel. Raises AppError when one that ships cannot be made: a report must not lack it."""
     from expert_models.panel import Panel
-    from expert_models.registry import PACKAGED, registered
+    from expert_models.registry import PACKAGED
 
-    registry = registered(settings.device)
+    registry = open_registry(settings)
     for label, reason in registry.missing.items():
         if label in PACKAGED:
             raise AppError(f"the installation is damaged: {label}: {reason}")
-        log.warning("an installed expert cannot be used", expert=label, reason=reason)
-    return Panel(tuple(registry.ready.values()), masks)
+        log.warning("an expert cannot be used", expert=label, reason=reason)
+    return Panel([isolated(settings, registry, label) for label in registry.ready], masks)
+
+
+def open_registry(settings: Settings) -> Registry:
+    """The experts that ship, those that are installed, and the bundles that were added below home."""
+    from expert_models.registry import registered
+
+    return registered(settings.device, settings.home.expanduser() / "experts")
+
+
+def isolated(settings: Settings, registry: Registry, label: str) -> Isolated:
+    """An expert that examines in another process, within the limits that the settings give it."""
+    from expert_models.isolated import Isolated, Limits, process_of
+
+    recipe = registry.recipes[label]
+    limits = Limits(settings.expert_timeout_s, settings.expert_memory_mb)
+    process = process_of(limits, label if recipe.is_foreign else "")
+    return Isolated(registry.ready[label], recipe, settings.device, process)
 
 
 def open_language_model(settings: Settings) -> LanguageModel | None:

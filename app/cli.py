@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from app.cli_access import audit, serve, tokens_app, users_app
+from app.cli_experts import experts_app
 from app.cli_guideline import guideline_app
 from app.errors import AppError, BadSetting, NothingToReport, StorageFailed, storage
 from app.opening import open_here, open_settings, print_json
@@ -34,6 +35,7 @@ library_app = typer.Typer(help="The literature that reports cite.", no_args_is_h
 train_app = typer.Typer(help="Make the weights that ship, again or on your own data.", no_args_is_help=True)
 evaluate_app = typer.Typer(help="Measure on data the models never saw.", no_args_is_help=True)
 app.add_typer(library_app, name="library")
+app.add_typer(experts_app, name="experts")
 app.add_typer(train_app, name="train")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(tokens_app, name="tokens")

@@ -16,6 +16,7 @@ from app.bootstrap import (
     open_peer,
     open_program,
     open_queue,
+    open_registry,
 )
 from app.settings import Settings
 
@@ -118,17 +119,17 @@ def _services(settings: Settings) -> Iterator[Checkup]:
 
 
 def _experts(settings: Settings) -> Iterator[Checkup]:
-    from expert_models.registry import registered
+    from expert_models.registry import PACKAGED
 
     if settings.device == "cuda":
         yield _look("backend", "cuda", _cuda)
-    registry = registered(settings.device)
+    registry = open_registry(settings)
     for expert in registry.ready.values():
         tag = expert.tag
         weights = f"weights {tag.weights_sha256[:12]}" if tag.weights_sha256 else "a method without weights"
         yield Checkup("expert", tag.name, True, f"version {tag.version}, {weights}")
     for label, reason in registry.missing.items():
-        yield Checkup("expert", label, False, reason)
+        yield Checkup("expert", label, False, reason, is_needed=label in PACKAGED)
 
 
 def _cuda() -> str:

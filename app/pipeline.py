@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from app.ports import Archive, Outbox, Reports
+from expert_models.errors import ComparisonFailed
 from expert_models.ports import Experts
 from medmllm.ports import Writer
 from medmllm.report import Report
@@ -39,15 +40,20 @@ def report_on(study_uid: str, parts: Parts, watch: Watch = nobody, notices: Sequ
 
     notices: what its reader must know of what happened before, one sentence each.
 
-    Degrades as docs/safety.md says: a failing expert, writer or library never costs the report; a failing archive
-    or report store raises, so that the caller keeps the job.
+    Degrades as docs/safety.md says: a failing expert, comparison, writer or library never costs the report; a failing
+    archive or report store raises, so that the caller keeps the job.
     """
     said = list(notices)
     with stage("dicom_io", watch):
         study = parts.archive.load(study_uid)
     with stage("expert_models", watch):
         findings = parts.experts.examine(study)
-        comparisons = parts.experts.compare(study, findings)
+        try:
+            comparisons = parts.experts.compare(study, findings)
+        except ComparisonFailed as exc:
+            comparisons = exc.made
+            said.append(f"Not everything was compared: {exc}.")
+        said += parts.experts.remarks(study, findings)
     with stage("rag", watch):
         evidence: tuple[Evidence, ...] = ()
         try:

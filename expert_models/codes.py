@@ -7,6 +7,7 @@ has the concept, the code is ours: scheme 99WETREAD, as PS3.16 section 8.2 provi
 
 from __future__ import annotations
 
+from expert_models.anatomy import ORGANS
 from expert_models.finding import Code
 
 # Anatomy
@@ -35,6 +36,7 @@ THORACIC_DIAMETER = Code("thoracic-diameter", "99WETREAD", "Internal transverse 
 VOLUME = Code("118565006", "SCT", "Volume")
 LONG_AXIS = Code("103339001", "SCT", "Long axis")
 SHORT_AXIS = Code("103340004", "SCT", "Short axis")
+IMAGED_VOLUME = Code("imaged-volume", "99WETREAD", "Volume of the part that was imaged")
 MEAN_ATTENUATION = Code("112181", "DCM", "Mean Attenuation Coefficient")
 PROBABILITY = Code("122157", "DCM", "Probability")
 
@@ -45,4 +47,5 @@ RATIO = Code("{ratio}", "UCUM", "ratio")
 HOUNSFIELD_UNIT = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
 PIXEL = Code("{pixels}", "UCUM", "pixels")  # lengths on a picture whose spacing is unknown
 
-ANATOMY = frozenset({LUNG, HEART})  # concepts that are organs: present, measured, never a diagnosis
+# Concepts that are organs: present, measured, never a diagnosis
+ANATOMY = frozenset({LUNG, HEART, *(Code(value, "SCT", meaning) for value, meaning in ORGANS.items())})

@@ -3,8 +3,15 @@
 ExpertError
 ├── CardInvalid       a card does not say what it must
 ├── WeightsMismatch   the weights are missing, or are not those the card names
+├── ExpertStopped     an expert ran too long, out of memory, or its process ended
+├── BundleRefused     a MONAI bundle cannot be an expert here, or not without being trusted
+├── ComparisonFailed  the prior could not be compared with; it carries what could
 └── MasksUnavailable  masks cannot be kept (full disk, read-only folder): the examination ends
 """
+
+from __future__ import annotations
+
+from expert_models.finding import Comparison
 
 
 class ExpertError(Exception):
@@ -17,6 +24,22 @@ class CardInvalid(ExpertError):  # noqa: N818 - named for what is so
 
 class WeightsMismatch(ExpertError):  # noqa: N818
     """The weights are missing, or are not those the card names."""
+
+
+class ExpertStopped(ExpertError):  # noqa: N818
+    """An expert ran too long, out of memory, or its process ended: it is not asked again about this study."""
+
+
+class BundleRefused(ExpertError):  # noqa: N818
+    """A MONAI bundle cannot be an expert here, or not without being trusted; the reason is one sentence."""
+
+
+class ComparisonFailed(ExpertError):  # noqa: N818
+    """The prior could not be compared with. made: the comparisons that could be made none the less."""
+
+    def __init__(self, message: str, made: tuple[Comparison, ...] = ()) -> None:
+        super().__init__(message)
+        self.made = made
 
 
 class MasksUnavailable(ExpertError):  # noqa: N818

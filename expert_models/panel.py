@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from threading import Lock
@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from dicom_io.study import Series, Study
 from expert_models.compare import comparable_prior, compare_findings, of_kind
-from expert_models.errors import ExpertError, MasksUnavailable
-from expert_models.finding import Code, Comparison, ExpertTag, Finding, Presence
+from expert_models.errors import ComparisonFailed, ExpertError, ExpertStopped, MasksUnavailable
+from expert_models.finding import Code, Comparison, ExpertTag, Finding, Presence, Side
 from expert_models.ports import Expert, Masks
 
 LOG = logging.getLogger(__name__)
@@ -38,31 +38,79 @@ class Panel:
         Of several reconstructions of one place in one CT, each expert reads the one with the most slices. A study that
         every expert refuses becomes not_assessed with the reasons: silence would read as normal.
         """
-        found: list[Finding] = []
-        refused: list[tuple[Expert, str]] = []
-        for expert in self._experts:
-            findings, reasons = self._ask(expert, study)
-            found += findings
-            refused += [(expert, reason) for reason in reasons]
-        if not found:
-            found = _nothing_assessed(self._experts, refused)
-        return tuple(replace(finding, id=f"f{number}") for number, finding in enumerate(found, 1))
+        return self._examine(study, self._experts)
 
     def compare(self, study: Study, findings: Sequence[Finding]) -> tuple[Comparison, ...]:
         """What changed since the newest prior that can be compared; empty without one.
 
-        Radiographs are compared with radiographs and CT with CT, and a finding only with one of the same expert.
+        Radiographs are compared with radiographs and CT with CT, and a finding only with one of the same expert. An
+        expert that could not assess the study is not asked about its prior. Raises ComparisonFailed with what could be
+        compared none the less; MasksUnavailable.
         """
         comparisons: list[Comparison] = []
+        failed: list[str] = []
         for is_projection in (True, False):
-            current = of_kind(study, is_projection)
-            prior = comparable_prior(study, is_projection)
-            if prior is None or not current.series:
-                continue
-            names = {finding.expert.name for finding in self.examine(current)}
-            mine = [finding for finding in findings if finding.expert.name in names]
-            comparisons += compare_findings(current, mine, prior, self.examine(prior))
-        return tuple(replace(each, id=f"c{number}") for number, each in enumerate(comparisons, 1))
+            try:
+                comparisons += self._changes(study, findings, is_projection)
+            except MasksUnavailable:
+                raise
+            except Exception as exc:  # whatever it is, the findings must stand
+                LOG.error("a comparison with the prior failed: %s", type(exc).__name__)
+                failed.append(f"{'radiographs' if is_projection else 'CT'} ({type(exc).__name__})")
+        made = tuple(replace(each, id=f"c{number}") for number, each in enumerate(comparisons, 1))
+        if failed:
+            raise ComparisonFailed(f"comparing with the prior failed for {' and '.join(failed)}", made)
+        return made
+
+    def remarks(self, study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
+        """What the reader must know of the examination besides its findings, in sentences.
+
+        That is: reconstructions that were left unread for a finer one, and experts that contradict one another.
+        """
+        said = list(self._unread(study))
+        for series in study:
+            readers = {each.tag.name for each in self._experts if _accepted(each, replace(study, series=(series,)))}
+            said += contradictions([each for each in findings if each.expert.name in readers])
+        return tuple(dict.fromkeys(said))
+
+    def _examine(self, study: Study, experts: Sequence[Expert]) -> tuple[Finding, ...]:
+        found: list[Finding] = []
+        refused: list[tuple[Expert, str]] = []
+        for expert in experts:
+            findings, reasons = self._ask(expert, study)
+            found += findings
+            refused += [(expert, reason) for reason in reasons]
+        if not found:
+            found = _nothing_assessed(experts, refused)
+        return tuple(replace(finding, id=f"f{number}") for number, finding in enumerate(found, 1))
+
+    def _changes(self, study: Study, findings: Sequence[Finding], is_projection: bool) -> list[Comparison]:
+        """The comparisons of one kind: of radiographs, or of CT."""
+        current = of_kind(study, is_projection)
+        prior = comparable_prior(study, is_projection)
+        if prior is None or not current.series:
+            return []
+        assessed = {each.expert.name for each in findings if each.presence is not Presence.NOT_ASSESSED}
+        asked = [each for each in self._experts if each.tag.name in assessed and _accepted(each, current)]
+        names = {each.tag.name for each in asked}
+        mine = [finding for finding in findings if finding.expert.name in names]
+        return compare_findings(current, mine, prior, self._examine(prior, asked))
+
+    def _unread(self, study: Study) -> Iterator[str]:
+        """A sentence for each series that an expert would read, and none has for a finer one."""
+        wanted: list[Series] = []
+        read: list[Series] = []
+        for expert in self._experts:
+            accepted = _accepted(expert, study)
+            wanted += accepted
+            read += worth_reading(accepted)
+        for number, series in enumerate(study, 1):
+            if series in wanted and series not in read:
+                finer = max(each.volume.shape[0] for each in read if _covers(each, series))
+                yield (
+                    f"Series {number} of {len(study.series)} ({series.volume.shape[0]} slices) was not read by the "
+                    f"experts: another series shows the same place in {finer} slices."
+                )
 
     def _ask(self, expert: Expert, study: Study) -> tuple[list[Finding], list[str]]:
         """One expert's findings on all series it accepts, and why it refuses the others."""
@@ -84,6 +132,9 @@ class Panel:
                 found += self._examined(expert, series)
             except MasksUnavailable:
                 raise
+            except ExpertStopped as exc:  # it has had its time: it is not asked about the other series
+                found += _failed(expert, exc)
+                break
             except Exception as exc:  # as above
                 found += _failed(expert, exc)
         return found, reasons
@@ -130,6 +181,36 @@ def _extent_mm(series: Series, along: npt.NDArray[np.float64]) -> tuple[float, f
     corners = list(product(*((-0.5, length - 0.5) for length in series.volume.shape)))
     places = series.volume.geometry.to_patient(corners) @ along
     return float(places.min()), float(places.max())
+
+
+def contradictions(findings: Sequence[Finding]) -> Iterator[str]:
+    """A sentence for each concept and side that one expert calls present and another absent. Both findings stand.
+
+    Absent without a side means on neither.
+    """
+    for finding in findings:
+        if finding.presence is not Presence.PRESENT:
+            continue
+        for other in findings:
+            about_the_same = other.concept == finding.concept and other.side in (None, finding.side)
+            if about_the_same and other.presence is Presence.ABSENT and other.expert.name != finding.expert.name:
+                side = f" on the {finding.side.value} side" if finding.side in (Side.LEFT, Side.RIGHT) else ""
+                yield (
+                    f"The experts contradict one another on {finding.concept.meaning}{side}: "
+                    f"{finding.expert.name} says present, {other.expert.name} says absent."
+                )
+
+
+def _accepted(expert: Expert, study: Study) -> list[Series]:
+    """The series of a study that an expert accepts; one that fails at this accepts none."""
+    accepted = []
+    for series in study:
+        try:
+            if expert.refuses(series) is None:
+                accepted.append(series)
+        except Exception as exc:  # it was reported as a failure when the expert was asked to examine
+            LOG.error("the expert %s failed: %s", expert.tag.name, type(exc).__name__)
+    return accepted
 
 
 def _failed(expert: Expert, error: Exception) -> list[Finding]:

@@ -50,4 +50,10 @@ class Experts(Protocol):
         """Every expert's findings on the study, ids f1, f2 ... Never raises for a failing expert."""
 
     def compare(self, study: Study, findings: Sequence[Finding]) -> tuple[Comparison, ...]:
-        """What changed since the newest prior that can be compared; empty without one."""
+        """What changed since the newest prior that can be compared; empty without one.
+
+        Raises ComparisonFailed, which carries what could be compared none the less.
+        """
+
+    def remarks(self, study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
+        """What the reader must know of the examination besides its findings, one sentence each."""

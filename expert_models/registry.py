@@ -1,4 +1,4 @@
-"""Which experts there are: those in this package, and those that other packages offer.
+"""Which experts there are: those in this package, those that other packages offer, and the bundles that were added.
 
 Another package offers an expert through the entry point group `wetread.experts`: a callable that takes the device and
 returns an Expert. An expert that cannot be made is not lost: why is remembered, and shown by `wetread doctor`.
@@ -6,14 +6,13 @@ returns an Expert. An expert that cannot be made is not lost: why is remembered,
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import import_module
 from importlib.metadata import entry_points
-from typing import cast
+from pathlib import Path
 
-from expert_models.errors import ExpertError
+from expert_models.bundles.shelf import Shelf
 from expert_models.ports import Expert
+from expert_models.recipe import Recipe
 
 ENTRY_POINTS = "wetread.experts"
 PACKAGED = {
@@ -25,41 +24,42 @@ PACKAGED = {
 
 @dataclass
 class Registry:
-    """The experts that are ready, by label in the order they were offered, and why the others are not."""
+    """The experts that are ready, by label in the order they were offered, and why the others are not.
+
+    recipes: how each that is ready was made, so that another process can make it as well.
+    """
 
     device: str = "cpu"
     ready: dict[str, Expert] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+    recipes: dict[str, Recipe] = field(default_factory=dict)
 
-    def offer(self, label: str, where: str) -> None:
-        """Make the expert `package.module:name` available, or remember why it is not."""
-        module, _, name = where.partition(":")
+    def offer(self, recipe: Recipe) -> None:
+        """Make the expert available, or remember why it is not."""
+        label = recipe.label
         try:
-            self._add(label, getattr(import_module(module), name))
-        except (ImportError, AttributeError) as exc:
-            self.missing[label] = f"{where} cannot be imported: {exc}"
-
-    def offer_installed(self) -> None:
-        """Offer what other installed packages bring, by their entry points."""
-        for point in entry_points(group=ENTRY_POINTS):
-            try:
-                self._add(point.name, point.load())
-            except Exception as exc:  # a stranger's module may fail in any way, and must not take ours with it
-                self.missing[point.name] = f"{point.value} cannot be loaded: {exc}"
-
-    def _add(self, label: str, make: object) -> None:
-        try:
-            self.ready[label] = cast("Callable[[str], Expert]", make)(self.device)
-        except (ExpertError, OSError, ValueError, TypeError) as exc:
-            self.missing[label] = str(exc)
+            expert = recipe.make(self.device)
+            if any(each.tag.name == expert.tag.name for each in self.ready.values()):
+                self.missing[label] = f"there is an expert named {expert.tag.name} already"
+                return
+        except Exception as exc:  # a stranger's module may fail in any way, and must not take ours with it
+            self.missing[label] = str(exc) or type(exc).__name__
+            return
+        self.ready[label] = expert
+        self.recipes[label] = recipe
 
 
-def registered(device: str = "cpu") -> Registry:
-    """Every expert that can be had. Nothing heavy is loaded: each loads its weights when it first examines."""
+def registered(device: str = "cpu", shelf: Path | None = None) -> Registry:
+    """Every expert that can be had. Nothing heavy is loaded: each loads its weights when it first examines.
+
+    shelf: the folder of the bundles that were added, see expert_models/bundles/shelf.py.
+    """
     registry = Registry(device)
-    for label, where in PACKAGED.items():
-        registry.offer(label, where)
-    registry.offer_installed()
+    recipes = [Recipe(label, where) for label, where in PACKAGED.items()]
+    recipes += [Recipe(point.name, point.value) for point in entry_points(group=ENTRY_POINTS)]
+    recipes += Shelf(shelf).recipes() if shelf else []
+    for recipe in recipes:
+        registry.offer(recipe)
     return registry
 
 

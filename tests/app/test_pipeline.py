@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -11,13 +11,15 @@ from app.errors import StorageFailed
 from app.pipeline import Parts, report_on
 from dicom_io.study import Study
 from expert_models.codes import PNEUMOTHORAX
-from expert_models.finding import Comparison, ExpertTag, Finding, Presence
+from expert_models.errors import ComparisonFailed
+from expert_models.finding import Change, Comparison, ExpertTag, Finding, Presence
 from medmllm.report import Grounding, Report, Section, Sentence
 from rag.errors import StoreUnavailable
 from rag.evidence import Citation, Document, Evidence
 
 STUDY = Study(uid="1.2.3", patient_key="k", acquired_on=None, series=())
 FINDING = Finding("f1", PNEUMOTHORAX, Presence.ABSENT, ExpertTag("fake", "1"), probability=0.1)
+RESOLVED = Comparison("c1", Change.RESOLVED, "1.2.2", "2.25.1", prior_finding=FINDING)
 EVIDENCE = Evidence("e1", "Air.", Citation("d", "Title", "A", 2020, "doi:10.1/x", 0, 4), 1.0)
 
 
@@ -36,6 +38,7 @@ class FakeArchive:
 @dataclass
 class FakeExperts:
     log: list[str]
+    compare_fails: bool = False
 
     def examine(self, study: Study) -> tuple[Finding, ...]:
         self.log.append("examine")
@@ -43,7 +46,12 @@ class FakeExperts:
 
     def compare(self, study: Study, findings: Sequence[Finding]) -> tuple[Comparison, ...]:
         self.log.append("compare")
+        if self.compare_fails:
+            raise ComparisonFailed("comparing with the prior failed for CT (KeyError)", made=(RESOLVED,))
         return ()
+
+    def remarks(self, study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
+        return ("Series 1 of 2 was not read.",) if self.compare_fails else ()
 
 
 @dataclass
@@ -137,6 +145,16 @@ def test_without_literature_the_report_stands_and_says_so() -> None:
     assert report.evidence == ()
     assert report.notices == ("No literature is cited: the vector store does not answer.",)
     assert log[-2:] == ["save", "announce"]
+
+
+def test_a_comparison_that_fails_costs_no_report_and_is_named() -> None:
+    log: list[str] = []
+    report = report_on("1.2.3", replace(parts(log), experts=FakeExperts(log, compare_fails=True)))
+    assert report.comparisons == (RESOLVED,)
+    assert report.notices == (
+        "Not everything was compared: comparing with the prior failed for CT (KeyError).",
+        "Series 1 of 2 was not read.",
+    )
 
 
 def test_an_archive_that_is_away_fails_the_job_before_anything_is_examined() -> None:

@@ -58,6 +58,9 @@ class FakeParts:
     def compare(self, study: Study, findings: Sequence[Finding]) -> tuple[Comparison, ...]:
         return ()
 
+    def remarks(self, study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
+        return ()
+
     def retrieve(self, study: Study, findings: Sequence[Finding]) -> tuple[Evidence, ...]:
         return ()
 

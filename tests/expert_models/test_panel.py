@@ -7,8 +7,8 @@ import pytest
 
 from dicom_io.study import Geometry, Modality, Volume
 from expert_models.codes import CARDIOMEGALY, CARDIOTHORACIC_RATIO, HEART, LUNG, LUNG_NODULE, RATIO
-from expert_models.errors import MasksUnavailable, WeightsMismatch
-from expert_models.finding import Change, Presence
+from expert_models.errors import ComparisonFailed, MasksUnavailable, WeightsMismatch
+from expert_models.finding import Change, Presence, Side
 from expert_models.panel import Panel
 
 
@@ -121,3 +121,58 @@ def test_a_store_that_takes_no_masks_ends_the_examination(make: Any, masks: Any)
     full = make.expert("sound", error=MasksUnavailable("masks cannot be kept: the disk is full"))
     with pytest.raises(MasksUnavailable):
         Panel([full], masks).examine(make.study(make.film()))
+
+
+def test_a_reconstruction_that_is_not_read_is_named(make: Any, masks: Any) -> None:
+    thick, thin = make.ct("1.2", 10), make.ct("1.3", 40)
+    panel = Panel([make.expert(modality=Modality.CT), make.expert("film")], masks)
+    now = make.study(thick, thin, make.film())
+    assert panel.remarks(now, panel.examine(now)) == (
+        "Series 1 of 3 (10 slices) was not read by the experts: another series shows the same place in 40 slices.",
+    )
+    assert panel.remarks(make.study(thin), ()) == ()
+
+
+def test_experts_that_contradict_one_another_are_both_heard(make: Any, masks: Any) -> None:
+    def expert(name: str, presence: Presence, side: Side | None = None, modality: Modality = Modality.CT) -> Any:
+        says = [make.found(LUNG_NODULE, presence, expert=name, side=side)]
+        return make.expert(name, modality, concepts=(LUNG_NODULE,), says=lambda series: says)
+
+    panel = Panel(
+        [
+            expert("one", Presence.PRESENT, Side.LEFT),
+            expert("two", Presence.ABSENT),
+            expert("three", Presence.ABSENT, Side.RIGHT),  # of the other side
+            expert("film", Presence.ABSENT, modality=Modality.DX),  # of other pictures
+        ],
+        masks,
+    )
+    now = make.study(make.ct(), make.film())
+    findings = panel.examine(now)
+    assert len(findings) == 4
+    assert panel.remarks(now, findings) == (
+        "The experts contradict one another on Nodule of lung on the left side: one says present, two says absent.",
+    )
+
+
+def test_a_comparison_that_fails_is_named_and_costs_no_other(make: Any, masks: Any) -> None:
+    def ratio(series: Any) -> list[Any]:
+        return [make.found(CARDIOMEGALY, series_uid=series.uid, measured=(CARDIOTHORACIC_RATIO, 0.6, RATIO))]
+
+    def elsewhere(series: Any) -> list[Any]:
+        return [make.found(LUNG_NODULE, expert="ct", series_uid="9.9.9")]  # of no series of the study
+
+    panel = Panel([make.expert(says=ratio), make.expert("ct", Modality.CT, says=elsewhere)], masks)
+    prior = make.study(make.film("1.9", seed=1), make.ct("1.8"), uid="2.0", year=2025)
+    now = make.study(make.film(), make.ct(), priors=(prior,))
+    with pytest.raises(ComparisonFailed, match=r"comparing with the prior failed for CT \(KeyError\)") as caught:
+        panel.compare(now, panel.examine(now))
+    assert [each.change for each in caught.value.made] == [Change.STABLE]
+
+
+def test_an_expert_that_could_not_assess_is_not_asked_about_the_prior(make: Any, masks: Any) -> None:
+    broken = make.expert("broken", error=RuntimeError("x"))
+    panel = Panel([broken, make.expert("sound")], masks)
+    now = make.study(make.film(), priors=(make.study(make.film("1.9", seed=1), uid="2.0", year=2025),))
+    panel.compare(now, panel.examine(now))
+    assert broken.asked == 1

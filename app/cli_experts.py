@@ -1,0 +1,199 @@
+"""Commands about experts: which there are, and MONAI bundles that are added to them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.errors import BadSetting, NothingToReport, storage
+from app.opening import open_here, open_settings, print_json
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from dicom_io.study import Study
+    from expert_models.bundles.shelf import Shelf
+    from expert_models.finding import Finding
+
+experts_app = typer.Typer(help="The experts that examine, and MONAI bundles of yours among them.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+ACTOR = "command line"  # who did it, in the audit trail
+
+
+@experts_app.command("list")
+def list_experts(as_json: AsJson = False) -> None:
+    """List every expert: what it answers for, and why one that is there cannot be used."""
+    from rich.markup import escape
+
+    from app.bootstrap import open_registry
+    from app.terminal import out
+
+    settings = open_settings()
+    registry, shelf = open_registry(settings), open_shelf(settings)
+    rows = []
+    for label, expert in registry.ready.items():
+        added = shelf.added(label) if label in shelf.names() else None
+        rows.append(
+            {
+                "name": expert.tag.name,
+                "version": expert.tag.version,
+                "answers_for": [concept.meaning for concept in expert.concepts],
+                "is_added": added is not None,
+                "is_trusted": added is not None and added.record.is_trusted,
+                "not_reported": list(added.unmapped) if added else [],
+                "reason": "",
+            }
+        )
+    rows += [{"name": label, "reason": reason} for label, reason in registry.missing.items()]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        if row["reason"]:
+            out.print(f"[yellow]missing[/yellow] {escape(str(row['name']))}: {escape(str(row['reason']))}")
+            continue
+        trust = " (added, trusted)" if row["is_trusted"] else " (added)" if row["is_added"] else ""
+        told = ", ".join(map(str, row["answers_for"]))  # type: ignore[call-overload]
+        out.print(f"{escape(str(row['name']))} {escape(str(row['version']))}{trust}: {escape(told)}")
+
+
+@experts_app.command("add")
+def add_expert(
+    path: Annotated[Path, typer.Argument(help="A MONAI bundle: a folder or a zip archive.")],
+    card: Annotated[
+        Path | None, typer.Option("--card", help="What its channels are; else the wetread.toml in the bundle.")
+    ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Let it run its own Python code, with your rights. Read it first.")
+    ] = False,
+) -> None:
+    """Add a MONAI bundle as an expert: it is copied, checked, and its network built with its weights."""
+    from rich.markup import escape
+
+    from app.bootstrap import isolated, open_registry
+    from app.terminal import out
+    from expert_models.errors import ExpertError
+
+    program = open_here()
+    shelf = open_shelf(program.settings)
+    if not path.exists():
+        raise BadSetting(f"{path} does not exist")
+    try:
+        with storage(program.settings.home.expanduser() / "experts"):
+            taken = [expert.tag.name for expert in open_registry(program.settings).ready.values()]
+            added = shelf.add(path, card, trusted=trust, taken=taken)
+    except ExpertError as exc:
+        raise BadSetting(f"{path.name} cannot be added: {exc}") from None
+    name = added.record.name
+    registry = open_registry(program.settings)
+    try:
+        if name not in registry.ready:
+            raise ExpertError(registry.missing.get(name, "it cannot be made"))
+        isolated(program.settings, registry, name).prepare()
+    except ExpertError as exc:
+        shelf.remove(name)
+        raise BadSetting(f"{path.name} cannot be added: {exc}") from None
+    program.audit.record(ACTOR, "expert added", expert=name, weights=added.tag.weights_sha256, trusted=int(trust))
+    told = ", ".join(concept.meaning for concept in added.card.concepts)
+    out.print(f"{escape(name)} {escape(added.tag.version)} is an expert for {escape(told)}")
+    if added.unmapped:
+        out.print(f"not reported, since the card does not name them: {escape(', '.join(added.unmapped))}")
+    if added.intended_use:
+        out.print(f"intended use, by its makers: {escape(added.intended_use)}")
+
+
+@experts_app.command("remove")
+def remove_expert(name: Annotated[str, typer.Argument(help="As `wetread experts list` shows it.")]) -> None:
+    """Remove an expert that was added."""
+    program = open_here()
+    try:
+        open_shelf(program.settings).remove(name)
+    except KeyError:
+        raise BadSetting(f"no expert named {name} was added") from None
+    program.audit.record(ACTOR, "expert removed", expert=name)
+
+
+@experts_app.command("try")
+def try_expert(
+    name: Annotated[str, typer.Argument(help="As `wetread experts list` shows it.")],
+    paths: Annotated[list[Path], typer.Argument(help="DICOM files, folders or zip archives of a study.")],
+    as_json: AsJson = False,
+) -> None:
+    """Run one expert on a study that is kept nowhere, and print its findings and how long it took."""
+    from rich.markup import escape
+
+    from app.bootstrap import isolated, keep_quiet, open_registry
+    from app.terminal import out
+    from expert_models.panel import Panel
+    from expert_models.wire import CarriedMasks
+
+    settings = open_settings()
+    keep_quiet()
+    registry = open_registry(settings)
+    labels = [label for label, expert in registry.ready.items() if name in (label, expert.tag.name)]
+    if not labels:
+        raise BadSetting(f"no expert named {name} is ready: {registry.missing.get(name, 'see wetread experts list')}")
+    panel = Panel([isolated(settings, registry, labels[0])], CarriedMasks())
+    rows = []
+    for study in read_studies(paths):
+        started = perf_counter()
+        findings = panel.examine(study)
+        rows.append({"seconds": round(perf_counter() - started, 2), "findings": [as_row(each) for each in findings]})
+        if not as_json:
+            for each in findings:
+                out.print(escape(in_words(each)))
+            out.print(f"{rows[-1]['seconds']} s", style="dim")
+    if as_json:
+        print_json(rows)
+
+
+def open_shelf(settings: Settings) -> Shelf:
+    """Where the bundles that were added are kept."""
+    from expert_models.bundles.shelf import Shelf
+
+    return Shelf(settings.home.expanduser() / "experts")
+
+
+def read_studies(paths: list[Path]) -> list[Study]:
+    """The studies in files that are archived nowhere. NothingToReport when there is none."""
+    from secrets import token_bytes
+
+    from app.terminal import show_left_out
+    from dicom_io.archive import FolderArchive
+
+    for path in paths:
+        if not path.exists():
+            raise BadSetting(f"{path} does not exist")
+    with TemporaryDirectory() as folder:
+        archive = FolderArchive(Path(folder), token_bytes(32), priors=0)
+        ingested = archive.ingest(paths)
+        show_left_out(ingested.left_out)
+        if not ingested.study_uids:
+            raise NothingToReport("none of the files given is part of a CT or X-ray study", ingested.left_out)
+        return [archive.load(uid) for uid in ingested.study_uids]
+
+
+def as_row(finding: Finding) -> dict[str, object]:
+    """A finding for machines, without its regions."""
+    return {
+        "concept": [finding.concept.value, finding.concept.scheme, finding.concept.meaning],
+        "presence": finding.presence.value,
+        "side": finding.side.value if finding.side else None,
+        "probability": finding.probability,
+        "measurements": {each.code.meaning: [each.value, each.unit.value] for each in finding.measurements},
+        "reason": finding.reason,
+    }
+
+
+def in_words(finding: Finding) -> str:
+    """A finding on one line."""
+    side = f"{finding.side.value} " if finding.side else ""
+    measured = "".join(f", {each.code.meaning} {each.value} {each.unit.meaning}" for each in finding.measurements)
+    sure = f" ({finding.probability:.0%})" if finding.probability is not None else ""
+    said = finding.reason and f": {finding.reason}"
+    presence = finding.presence.value.replace("_", " ")
+    return f"{side}{finding.concept.meaning}: {presence}{sure}{measured}{said}"
