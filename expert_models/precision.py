@@ -1,4 +1,4 @@
-"""Half precision where the processor multiplies it by itself; nowhere else, since emulated it is far slower."""
+"""Where a network runs, and in which precision: half where the processor multiplies it by itself, nowhere else."""
 
 from __future__ import annotations
 
@@ -14,3 +14,8 @@ def half_precision(device: str) -> torch.autocast:
     able = torch.cpu.get_capabilities()
     native = kind != "cpu" or bool(able.get("amx_bf16") or able.get("avx512_bf16"))
     return torch.autocast(kind, torch.bfloat16, enabled=native)
+
+
+def training_device() -> str:
+    """The GPU when torch sees one, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

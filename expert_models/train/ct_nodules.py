@@ -28,7 +28,7 @@ from dicom_io.study import Volume
 from expert_models.card import Card, packaged_card
 from expert_models.ct_nodules import logits_on, network_input
 from expert_models.ct_paste import Crop, nodule_crops, read_ct, read_nifti
-from expert_models.precision import half_precision
+from expert_models.precision import half_precision, training_device
 from expert_models.segment import build_network
 from expert_models.train.ct_scenes import Scene, Shares, draw_patch, scene_of
 
@@ -58,13 +58,15 @@ def train(
 ) -> Path:  # fmt: skip
     """Train to the end of the plan, going on from a checkpoint in out, and return the weights written there.
 
-    data: a folder laid out like the development data; None trains on phantoms alone. ValueError when the checkpoint is
+    data: a folder laid out like the development data; None trains on phantoms alone. The GPU is used when there is one.
+    ValueError when the checkpoint is
     of another plan.
     """
     plan, say = plan or Plan(), progress or (lambda _: None)
     card = packaged_card("ct-nodules")
     torch.manual_seed(plan.seed)
-    network = build_network(card)
+    device = training_device()
+    network = build_network(card).to(device)
     nn.Module.to(network, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     averaged = {name: value.detach().clone() for name, value in network.state_dict().items()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=0.02)
@@ -73,7 +75,7 @@ def train(
     crops = training_crops(data) if data else []
     say(f"{len(crops)} real nodules of {len({crop.patient for crop in crops})} training patients")
     scenes = _scenes(card, data, plan, say)
-    loss_of = DiceCELoss(sigmoid=True, batch=True, weight=torch.tensor([4.0]), lambda_ce=3.0)
+    loss_of = DiceCELoss(sigmoid=True, batch=True, weight=torch.tensor([4.0], device=device), lambda_ce=3.0)
     recent: list[float] = []
     if first:  # a checkpoint was written right after a search
         _mine(card, averaged, scenes, plan, first, say)
@@ -82,8 +84,9 @@ def train(
             falling = 0.02 + 0.49 * (1 + math.cos(math.pi * step / plan.steps))
             group["lr"] = plan.rate * min(1.0, (step + 1) / 100) * falling
         picture, truth = _batch(np.random.default_rng([plan.seed, step]), scenes, crops, card, plan.batch)
+        picture, truth = picture.to(device), truth.to(device)
         network.train()
-        with half_precision("cpu"):
+        with half_precision(device):
             logits = network(picture)
         loss = loss_of(logits.float(), truth)
         optimizer.zero_grad()
@@ -180,14 +183,15 @@ def _mine(
     for scene in scenes:
         scene.hard = []
     random = np.random.default_rng([plan.seed, step, 1])
-    network = build_network(card)
+    device = training_device()
+    network = build_network(card).to(device)
     network.load_state_dict(averaged)
     network.eval()
     unique = list({id(scene): scene for scene in scenes}.values())
     found = 0
     for number in random.choice(len(unique), min(plan.mined_scenes, len(unique)), replace=False):
         scene = unique[int(number)]
-        logits = logits_on(scene.hu.astype(np.float32), network, card)
+        logits = logits_on(scene.hu.astype(np.float32), network, card, device)
         coarse = np.zeros(scene.hu.shape, bool)
         coarse[tuple(scene.inside.T)] = True
         wrong = (logits > 0) & ~scene.truth
@@ -216,7 +220,8 @@ def _resume(
         raise ValueError(f"{path.name} is of another run: remove it, or train into another folder")
     tensors = load_file(path)
     network.load_state_dict({name[4:]: value for name, value in tensors.items() if name.startswith("net.")})
-    averaged.update({name[4:]: value for name, value in tensors.items() if name.startswith("avg.")})
+    for name, value in averaged.items():
+        value.copy_(tensors[f"avg.{name}"])
     state = optimizer.state_dict()
     state["state"] = {}
     for name, value in tensors.items():
@@ -235,7 +240,8 @@ def _checkpoint(
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"opt.{index}.{name}": value.contiguous() for name, value in state.items()}
     partial = out / f"{CHECKPOINT}.partial"
+    tensors = {name: value.cpu() for name, value in tensors.items()}
     save_file(tensors, partial, {"step": str(step), "plan": str(plan)})
     partial.replace(out / CHECKPOINT)
-    half = {name: value.half() if value.is_floating_point() else value for name, value in averaged.items()}
+    half = {name: value.cpu().half() if value.is_floating_point() else value.cpu() for name, value in averaged.items()}
     save_file({name: value.contiguous() for name, value in half.items()}, out / WEIGHTS)

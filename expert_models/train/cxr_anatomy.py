@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from expert_models.encoder import LightUNet, start_from_imagenet
-from expert_models.precision import half_precision
+from expert_models.precision import half_precision, training_device
 from expert_models.train.augment import varied
 
 Progress = Callable[[str], None]
@@ -92,11 +92,13 @@ def train(
     progress: Progress,
     start: LightUNet | None = None,
 ) -> tuple[LightUNet, list[tuple[int, float]]]:
-    """Train to the end of the plan and return the averaged network with its curve of (step, loss).
+    """Train to the end of the plan and return the averaged network, on the CPU, with its curve of (step, loss).
 
-    out: a folder for the checkpoint, from which an interrupted run of the same plan goes on.
+    The GPU is used when there is one. out: a folder for the checkpoint, from which an interrupted run of the same plan
+    goes on.
     """
-    network = (start or new_network(plan)).train()
+    device = training_device()
+    network = (start or new_network(plan)).train().to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=0.02, betas=(0.9, 0.98))
     averaged = {name: value.detach().clone() for name, value in network.state_dict().items()}
@@ -105,9 +107,9 @@ def train(
     for step in range(first, plan.steps):
         for group in optimizer.param_groups:
             group["lr"] = plan.rate * _schedule(step, plan.steps)
-        pictures, masks, known = _batch(groups, plan, step)
+        pictures, masks, known = (each.to(device) for each in _batch(groups, plan, step))
         torch.manual_seed(plan.seed * 1_000_003 + step)  # stochastic depth draws from torch's own generator
-        with half_precision("cpu"):
+        with half_precision(device):
             logits = network(pictures.contiguous(memory_format=torch.channels_last))
         loss = segmentation_loss(logits.float(), masks, known)
         optimizer.zero_grad()
@@ -125,7 +127,7 @@ def train(
         if (step + 1) % CHECKPOINT_EVERY == 0:
             _save(checkpoint, network, averaged, optimizer, plan, step + 1, curve)
     network.load_state_dict(averaged)
-    return network.eval(), curve
+    return network.cpu().eval(), curve
 
 
 def segmentation_loss(logits: Tensor, masks: Tensor, known: Tensor) -> Tensor:
@@ -171,6 +173,7 @@ def _save(
         tensors |= {f"optimizer.{index}.{name}": value.contiguous() for name, value in state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
+    tensors = {name: value.cpu() for name, value in tensors.items()}
     save_file(tensors, partial, metadata={"step": str(step), "seed": str(plan.seed), "curve": json.dumps(curve)})
     partial.replace(path)
 
@@ -190,7 +193,8 @@ def _resume(
         raise ValueError(f"{path.name} is of another run: remove it, or train into another folder")
     tensors = load_file(path)
     network.load_state_dict({name[8:]: value for name, value in tensors.items() if name.startswith("network.")})
-    averaged.update({name[9:]: value for name, value in tensors.items() if name.startswith("averaged.")})
+    for name, value in averaged.items():
+        value.copy_(tensors[f"averaged.{name}"])
     state = optimizer.state_dict()
     state["state"] = {}
     for name, value in tensors.items():
