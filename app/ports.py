@@ -68,8 +68,8 @@ class Deliveries(Protocol):
     def take(self, worker: str, lease_s: float) -> Delivery | None:
         """The next delivery that is due, for this worker alone until the lease ends; None when nothing is due."""
 
-    def sent(self, delivery_id: str) -> None:
-        """It has arrived."""
+    def sent(self, delivery_id: str, remark: str = "") -> None:
+        """It has arrived. remark: what of it the destination does not take."""
 
     def again(self, delivery_id: str, reason: str, delay_s: float) -> None:
         """It did not arrive: try again later; given up after as many attempts as app/outgoing.py says."""

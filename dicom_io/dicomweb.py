@@ -16,11 +16,12 @@ from dicomweb_client.web import DICOMwebClient
 from pydicom.dataset import Dataset
 
 from dicom_io.dimse import ANSWER_S, CONNECT_S
-from dicom_io.errors import PeerRefused, PeerSilent
+from dicom_io.errors import PeerDeclines, PeerRefused, PeerSilent
 from dicom_io.ports import Fetched, Keep, RemoteStudy
-from dicom_io.query import MOST_STUDIES, RETURNED, remote_study
+from dicom_io.query import MOST_STUDIES, RETURNED, Refusals, is_for_good, remote_study
 from dicom_io.read import quiet
 
+CONFLICT = 409  # how STOW-RS answers when it took not one of the objects (PS3.18 table 10.5.3-1)
 AS_STORED = (("application/dicom", "*"),)  # whatever transfer syntax an instance is kept in
 
 
@@ -36,8 +37,12 @@ class DicomWebPeer:
         scheme = parts.scheme.removeprefix("dicomweb+")
         if scheme not in ("http", "https") or not parts.hostname or parts.query:
             raise ValueError("a DICOMweb server is written dicomweb+https://[user:password@]host[:port]/path")
+        try:
+            port = parts.port
+        except ValueError:  # its own words would repeat what stands there, which may be half of a password
+            raise ValueError("its port is no number; in a password, write / : @ # ? and , as %2F %3A ...") from None
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        where = f"{host}:{parts.port}" if parts.port else host
+        where = f"{host}:{port}" if port else host
         self._url = f"{scheme}://{where}{parts.path.rstrip('/')}"
         self._user, self._password = unquote(parts.username or ""), unquote(parts.password or "")
         self.name = f"DICOMweb at {where}"
@@ -68,15 +73,29 @@ class DicomWebPeer:
                     raise PeerSilent(f"{self.name} did not send the study in time")
         return Fetched(count)
 
-    def store(self, files: Sequence[Path]) -> None:
+    def store(self, files: Sequence[Path]) -> tuple[str, ...]:
         """STOW-RS, one request for each file, so that a large study does not have to fit in the memory."""
-        client = self._client()
+        client, refusals = self._client(), Refusals()
         for file in files:
-            with self._asking(), quiet():
-                answer = client.store_instances([pydicom.dcmread(file)])
-            if failed := answer.get("FailedSOPSequence"):
-                reason = failed[0].get("FailureReason")
-                raise PeerRefused(f"{self.name} did not take an object (0x{int(reason or 0):04X})")
+            with refusals.noted():
+                self._store_one(client, file)
+        return refusals.declined()
+
+    def _store_one(self, client: DICOMwebClient, file: Path) -> None:
+        with self._asking(), quiet():
+            sent = pydicom.dcmread(file)
+            try:
+                answer = client.store_instances([sent])
+            except requests.HTTPError as exc:
+                if exc.response is None or exc.response.status_code != CONFLICT or not exc.response.content:
+                    raise
+                answer = Dataset.from_json(exc.response.json())
+            failed = answer.get("FailedSOPSequence")
+            code = int(failed[0].get("FailureReason") or 0) if failed else 0
+        if failed and is_for_good(code):
+            raise PeerDeclines(f"{self.name} does not take {sent.SOPClassUID.name} (0x{code:04X})")
+        if failed:
+            raise PeerRefused(f"{self.name} did not take an object (0x{code:04X})")
 
     def _client(self, answer_s: float = ANSWER_S) -> DICOMwebClient:
         logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL)  # its lines quote UIDs

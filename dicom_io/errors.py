@@ -8,6 +8,7 @@ DicomError
 └── PeerError           something with another system, a PACS
     ├── PeerSilent      it does not answer, or not in time
     └── PeerRefused     it answers, but does not do what it is asked
+        └── PeerDeclines  it never will: another try is of no use
 """
 
 from __future__ import annotations
@@ -51,3 +52,7 @@ class PeerSilent(PeerError):  # noqa: N818
 
 class PeerRefused(PeerError):  # noqa: N818
     """It answers, but does not do what it is asked."""
+
+
+class PeerDeclines(PeerRefused):
+    """It does not take this kind of object, and never will: another try is of no use."""

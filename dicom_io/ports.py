@@ -54,5 +54,9 @@ class Peer(Protocol):
     def fetch(self, study_uid: str, keep: Keep, deadline_s: float) -> Fetched:
         """Bring a study. Each instance is given to `keep`, or has come to our Storage SCP when this returns."""
 
-    def store(self, files: Sequence[Path]) -> None:
-        """Hand DICOM files over, all of them; one that it has already does no harm."""
+    def store(self, files: Sequence[Path]) -> tuple[str, ...]:
+        """Hand DICOM files over, each of them also when another was refused; one that it has already does no harm.
+
+        Returns what it does not take, a sentence for each kind. Raises PeerRefused when it takes none of them, or
+        refused one that it may take another time.
+        """

@@ -29,7 +29,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from dicom_io.dimse import ANSWER_S, COMPRESSED, MAX_PDU_BYTES, SYNTAXES_OF, entity, file_head, no_delay
-from dicom_io.errors import PeerError, PeerRefused, PeerSilent
+from dicom_io.errors import PeerDeclines, PeerError, PeerRefused, PeerSilent
 from dicom_io.narrative import acquired_on
 from dicom_io.ports import Fetched, Keep, RemoteStudy
 from dicom_io.read import quiet, text
@@ -41,12 +41,42 @@ PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 CONVERTIBLE = (ExplicitVRLittleEndian, ExplicitVRBigEndian)  # to Implicit VR, which every system takes (PS3.5 10.1)
 RETURNED = ("StudyDate", "StudyTime", "ModalitiesInStudy", "NumberOfStudyRelatedInstances", "PatientID")
 REASONS = {  # PS3.4 tables C.4-1 and C.4-2, PS3.7 annex C, as a person would say it
+    0xA700: "it is out of resources",
     0xA701: "it is out of resources",
     0xA702: "it could not send any of the images",
     0xA801: "it does not know our AE title as a destination",
     0x0122: "it does not take this kind of object",
     0x0124: "it does not allow that",
 }
+
+
+class Refusals:
+    """What a system did not take of several objects; one that is refused holds up no other."""
+
+    def __init__(self) -> None:
+        self._for_good: dict[str, None] = {}
+        self._for_now: list[PeerRefused] = []
+        self._taken = 0
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Around the sending of one object."""
+        try:
+            yield
+        except PeerDeclines as exc:
+            self._for_good[str(exc)] = None
+        except PeerRefused as exc:
+            self._for_now.append(exc)
+        else:
+            self._taken += 1
+
+    def declined(self) -> tuple[str, ...]:
+        """What it does not take, and the rest is there. Raises PeerRefused as Peer.store says."""
+        if self._for_now:
+            raise self._for_now[0]
+        if self._for_good and not self._taken:
+            raise PeerRefused("; ".join(self._for_good))
+        return tuple(self._for_good)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +96,13 @@ class DicomPeer:
         Raises ValueError with the reason.
         """
         parts = urlsplit(url)
-        title, port = unquote(parts.username or ""), parts.port
-        if not title or len(title) > 16 or not parts.hostname or not port:
+        title = unquote(parts.username or "")
+        try:
+            port = parts.port
+        except ValueError:
+            port = None
+        is_title = 1 <= len(title) <= 16 and title.isascii() and title.isprintable() and "\\" not in title
+        if not is_title or not parts.hostname or not port:
             raise ValueError("a PACS is written dicom://AETITLE@host:port, its AE title in at most 16 characters")
         if parts.password or parts.query or parts.path not in ("", "/"):
             raise ValueError("dicom://AETITLE@host:port takes neither password, path nor options")
@@ -104,8 +139,9 @@ class DicomPeer:
         until = time.monotonic() + deadline_s
         return self._move(study_uid, until) if self.retrieve == "move" else self._get(study_uid, keep, until)
 
-    def store(self, files: Sequence[Path]) -> None:
+    def store(self, files: Sequence[Path]) -> tuple[str, ...]:
         """C-STORE of every file on one association, as it is encoded; uncompressed ones as Implicit VR if they must."""
+        refusals = Refusals()
         waiting = [(file, *_kind(file)) for file in files]
         while waiting:
             kinds = list(dict.fromkeys((sop_class, syntax) for _, sop_class, syntax in waiting))[: MOST_CONTEXTS // 2]
@@ -115,18 +151,23 @@ class DicomPeer:
             with self._associated(contexts) as association:
                 for file, sop_class, syntax in waiting:
                     if (sop_class, syntax) in kinds:
-                        self._store_one(association, file, sop_class, syntax)
+                        with refusals.noted():
+                            self._store_one(association, file, sop_class, syntax)
             waiting = [each for each in waiting if (each[1], each[2]) not in kinds]
+        return refusals.declined()
 
     def _store_one(self, association: Association, file: Path, sop_class: UID, syntax: UID) -> None:
         accepted = {(each.abstract_syntax, each.transfer_syntax[0]) for each in association.accepted_contexts}
         if (sop_class, syntax) in accepted:
-            self._require(association.send_c_store(file))
+            status = association.send_c_store(file)
         elif syntax in CONVERTIBLE and (sop_class, ImplicitVRLittleEndian) in accepted:
             with quiet():
-                self._require(association.send_c_store(pydicom.dcmread(file)))
+                status = association.send_c_store(pydicom.dcmread(file))
         else:
-            raise PeerRefused(f"{self.name} does not take {sop_class.name} as {syntax.name}")
+            raise PeerDeclines(f"{self.name} does not take {sop_class.name} as {syntax.name}")
+        if is_for_good(_code(status)):
+            raise PeerDeclines(f"{self.name} does not take {sop_class.name} (0x{_code(status):04X})")
+        self._require(status)
 
     def _move(self, study_uid: str, until: float) -> Fetched:
         model = StudyRootQueryRetrieveInformationModelMove
@@ -223,6 +264,11 @@ class DicomPeer:
             raise PeerRefused(f"{self.name} could not send any of the images: is `wetread listen` running?")
         self._require(status)
         return done
+
+
+def is_for_good(code: int | None) -> bool:
+    """Whether a status of a storage says that the object's kind is not taken (PS3.4 table B.2-1, PS3.7 annex C)."""
+    return code is not None and (code == 0x0122 or code >> 8 == 0xA9)
 
 
 def remote_study(answer: Dataset) -> RemoteStudy:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import structlog
 
 from app.bootstrap import Program, open_peer
-from app.errors import BadSetting
-from app.outgoing import Delivery, pause_s
+from app.outgoing import Delivery, pause_s, without_password
 from app.results.errors import ResultsUnwritable
 from app.results.kept import results_of
 from app.worker import place
@@ -42,15 +41,17 @@ def deliver(program: Program, delivery: Delivery) -> bool:
         program.deliveries.drop(delivery.id, why)
         return False
     try:
-        peer = open_peer(program.settings, delivery.destination, "results_to")
+        peer = open_peer(program.settings, urls_of(program)[delivery.destination], "results_to")
         files = sorted(results_of(program, delivery.study_uid, delivery.version).glob("*.dcm"))
         if not files:
             raise NothingToSend
-        peer.store(files)
+        declined = "; ".join(peer.store(files))
     except Exception as exc:  # a fault with one delivery must not hold up the others
         put_off(program, delivery, exc)
         return False
-    program.deliveries.sent(delivery.id)
+    program.deliveries.sent(delivery.id, declined)
+    if declined:
+        log.warning("results were delivered in part", study=key, version=delivery.version, reason=declined)
     program.audit.record(SENDER, "results delivered", key, version=delivery.version, destination=peer.name)
     log.info("results delivered", study=key, version=delivery.version, destination=peer.name)
     return True
@@ -75,15 +76,19 @@ def put_off(program: Program, delivery: Delivery, why: Exception) -> None:
 
 
 def reason_to_drop(program: Program, delivery: Delivery) -> str:
-    """Why it is not to be sent any more; "" when it is."""
-    try:
-        newest = program.versions.newest(delivery.study_uid).number
-    except KeyError:
+    """Why it is not to be sent any more; "" when it is. A draft never takes the place of a signed report."""
+    history = program.versions.history(delivery.study_uid)
+    own = next((each for each in history if each.number == delivery.version), None)
+    if own is None:
         return "there is no report on this study"
-    if newest > delivery.version:
-        return f"version {newest} has taken its place"
-    try:
-        open_peer(program.settings, delivery.destination, "results_to")
-    except BadSetting:
-        return "the destination is not one that results can be sent to"
+    rivals = [each.number for each in history if own.report.is_draft or not each.report.is_draft]
+    if rivals[-1] > delivery.version:
+        return f"version {rivals[-1]} has taken its place"
+    if delivery.destination not in urls_of(program):
+        return "results_to does not name this destination any more"
     return ""
+
+
+def urls_of(program: Program) -> dict[str, str]:
+    """The destinations as they are set now, passwords included, by what they are called in a delivery."""
+    return {without_password(url): url for url in program.settings.destinations}

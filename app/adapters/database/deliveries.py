@@ -12,7 +12,7 @@ import structlog
 from app.adapters.database.engine import Database
 from app.adapters.database.tables import deliveries
 from app.adapters.database.versions import DatabaseReports
-from app.outgoing import MOST_ATTEMPTS, Delivery, DeliveryState, pause_s
+from app.outgoing import MOST_ATTEMPTS, Delivery, DeliveryState, pause_s, without_password
 from dicom_io.identity import study_key
 from medmllm.report import Report
 
@@ -27,7 +27,7 @@ class DatabaseOutbox:
     ) -> None:
         self._database = database
         self._versions = versions
-        self._destinations = tuple(destinations)
+        self._destinations = tuple(dict.fromkeys(map(without_password, destinations)))
         self._secret = secret
 
     def announce(self, report: Report) -> None:
@@ -84,9 +84,9 @@ class DatabaseDeliveries:
             )
             return _delivery(connection.execute(sa.select(deliveries).where(deliveries.c.id == found)).one())
 
-    def sent(self, delivery_id: str) -> None:
-        """It has arrived."""
-        self._set(delivery_id, state=DeliveryState.SENT, sent_at=datetime.now(UTC), reason="")
+    def sent(self, delivery_id: str, remark: str = "") -> None:
+        """It has arrived. remark: what of it the destination does not take."""
+        self._set(delivery_id, state=DeliveryState.SENT, sent_at=datetime.now(UTC), reason=remark)
 
     def again(self, delivery_id: str, reason: str, delay_s: float) -> None:
         """It did not arrive: try again later; given up after as many attempts as app/outgoing.py says."""

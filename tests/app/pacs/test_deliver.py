@@ -14,20 +14,23 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.presentation import StoragePresentationContexts
 
+from app.accounts import Account, Scope
 from app.bootstrap import Program, open_program
 from app.errors import BadSetting
 from app.outgoing import DeliveryState
 from app.pacs.batch import parse_query
-from app.pacs.deliver import deliver_due
+from app.pacs.deliver import deliver_due, reason_to_drop
 from app.settings import Settings
+from app.signing import sign
 from medmllm.report import Report, Section, Sentence
 
 
 class Store:
-    """A Storage SCP that remembers."""
+    """A Storage SCP that remembers. answers: by modality, where it is not success."""
 
     def __init__(self) -> None:
         self.received: list[pydicom.Dataset] = []
+        self.answers: dict[str, int] = {}
         ours = AE("STORE")
         for context in StoragePresentationContexts:
             ours.add_supported_context(str(context.abstract_syntax), [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
@@ -36,8 +39,10 @@ class Store:
         self.url = f"dicom://STORE@127.0.0.1:{self.server.server_address[1]}"
 
     def store(self, event: evt.Event) -> int:
-        self.received.append(event.dataset)
-        return 0x0000
+        status = self.answers.get(event.dataset.Modality, 0x0000)
+        if status == 0x0000:
+            self.received.append(event.dataset)
+        return status
 
 
 @pytest.fixture
@@ -100,8 +105,75 @@ def test_a_destination_that_is_no_longer_one(
 class NoVersions:
     """Versions of which there are none."""
 
-    def newest(self, study_uid: str) -> Any:
-        raise KeyError(study_uid)
+    def history(self, study_uid: str) -> tuple[Any, ...]:
+        return ()
+
+
+def announced(program: Program, film: bytes, study_uid: str) -> Report:
+    program.archive.ingest([("film", film)])
+    report = draft(study_uid, "A draft.")
+    program.parts.reports.save(report)
+    program.parts.outbox.announce(report)
+    return report
+
+
+def test_an_object_that_is_not_taken_holds_up_no_other(
+    store: Store, film: Callable[..., bytes], uid: Callable[[str], str], tmp_path: Path
+) -> None:
+    program = here(tmp_path, results_to=store.url)
+    store.answers = {"DOC": 0xA900}
+    announced(program, film(), uid("study"))
+    assert deliver_due(program) == 1
+    [delivery] = program.deliveries.of_study(uid("study"))
+    assert delivery.state is DeliveryState.SENT
+    assert "does not take Encapsulated PDF Storage (0xA900)" in delivery.reason
+    assert "SR" in {each.Modality for each in store.received}, "it comes after the PDF"
+
+
+def test_an_object_that_is_not_taken_now_is_tried_again(
+    store: Store, film: Callable[..., bytes], uid: Callable[[str], str], tmp_path: Path
+) -> None:
+    program = here(tmp_path, results_to=store.url)
+    store.answers = {"DOC": 0xA700}
+    announced(program, film(), uid("study"))
+    assert deliver_due(program) == 0
+    [delivery] = program.deliveries.of_study(uid("study"))
+    assert delivery.state is DeliveryState.WAITING
+    assert "out of resources" in delivery.reason
+    assert "SR" in {each.Modality for each in store.received}
+
+
+def test_a_draft_never_takes_the_place_of_a_signed_report(
+    store: Store, film: Callable[..., bytes], uid: Callable[[str], str], tmp_path: Path
+) -> None:
+    program = here(tmp_path, results_to=store.url, organization="Test Hospital")
+    announced(program, film(), uid("study"))
+    ada = Account("ada", "Dr. Ada Lovelace", frozenset({Scope.SIGN}))
+    sign(program, uid("study"), ada, 1)
+    later = draft(uid("study"), "A draft, after the order was changed.")
+    program.parts.reports.save(later)
+    program.parts.outbox.announce(later)
+    assert deliver_due(program) == 2
+    states = {each.version: each.state for each in program.deliveries.of_study(uid("study"))}
+    assert states == {1: DeliveryState.DROPPED, 2: DeliveryState.SENT, 3: DeliveryState.SENT}
+    series = {each.SeriesDescription for each in store.received if each.Modality == "SR"}
+    assert len(series) == 2, "one of drafts, one of signed reports"
+
+
+def test_a_password_stays_in_the_settings_and_may_change(
+    film: Callable[..., bytes], uid: Callable[[str], str], tmp_path: Path
+) -> None:
+    port = nobody().rpartition(":")[2]
+    before = here(tmp_path, results_to=f"dicomweb+http://ada:old-secret@127.0.0.1:{port}/dicom-web")
+    announced(before, film(), uid("study"))
+    after = here(tmp_path, results_to=f"dicomweb+http://ada:new-secret@127.0.0.1:{port}/dicom-web")
+    assert deliver_due(after) == 0
+    [delivery] = after.deliveries.of_study(uid("study"))
+    assert delivery.state is DeliveryState.WAITING
+    assert delivery.destination == f"dicomweb+http://ada@127.0.0.1:{port}/dicom-web"
+    assert b"old-secret" not in (tmp_path / "home" / "wetread.db").read_bytes()
+    elsewhere = here(tmp_path, results_to="")
+    assert "does not name" in reason_to_drop(elsewhere, delivery)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +183,8 @@ class NoVersions:
         ("results_to", "dicom://PACS@host", "results_to: a PACS is written"),
         ("pacs_url", "dicomweb+http://u:secret@", "pacs_url: a DICOMweb server is written"),
         ("pacs_url", "dicom://PACS@host:99999", "pacs_url: "),
+        ("pacs_url", "dicom://P%C3%84CS@host:104", "pacs_url: a PACS is written"),
+        ("results_to", "dicomweb+https://ada:secret/part@host/dicom-web", "results_to: its port is no number"),
     ],
 )
 def test_a_wrong_url_is_found_at_the_start(setting: str, url: str, said: str, tmp_path: Path) -> None:

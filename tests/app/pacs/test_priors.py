@@ -49,7 +49,7 @@ class FakePacs:
             raise self.fails
         return Fetched(len(self.files.get(study_uid, ())))
 
-    def store(self, files: Sequence[Path]) -> None:
+    def store(self, files: Sequence[Path]) -> tuple[str, ...]:
         raise NotImplementedError
 
 
