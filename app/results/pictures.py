@@ -169,7 +169,7 @@ class Artist:
                     kind="line",
                     paths=(path,),
                     label=described(measurement),
-                    amount=amount(measurement),
+                    amount=amount(measurement) if line == measurement.lines[0] else "",
                     read_from=len(measurement.lines),
                 )
 

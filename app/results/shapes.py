@@ -26,13 +26,13 @@ class Shape:
     label: str
     tone: str  # "#RRGGBB"
     is_organ: bool = False
-    amount: str = ""  # of a measuring line
+    amount: str = ""  # of a measuring line; of several that one amount was read from, the first has it
     read_from: int = 0  # how many lines the amount was read from: a diameter from one, a ratio from two
 
     @property
     def short_label(self) -> str:
         """What stands on the picture: a line's length, anything else's name."""
-        return self.amount or self.label
+        return self.amount if self.kind == "line" else self.label
 
     @property
     def strokes(self) -> list[tuple[Point, Point]]:

@@ -38,6 +38,15 @@ def test_the_ratios_two_lines_are_drawn_once_at_the_pixels_centres(dx_record: Re
     ]
 
 
+def test_an_amount_read_from_two_lines_stands_beside_one_of_them(dx_record: Record) -> None:
+    finding = dx_record.report.findings[0]
+    ratio = replace(finding, measurements=tuple(each for each in finding.measurements if len(each.lines) == 2))
+    alone = replace(dx_record, report=replace(dx_record.report, findings=(ratio,), sentences=(), comparisons=()))
+    lines = [each for each in pictures_of(alone)[0].shapes if each.kind == "line"]
+    assert len(lines) == 2
+    assert sorted(each.short_label for each in lines) == ["", "0.60"]
+
+
 def test_the_sides_are_those_of_the_image_header_and_unknown_for_the_prior(dx_record: Record) -> None:
     current, prior = pictures_of(dx_record)
     assert current.edges == ("R", "L", "H", "F")
