@@ -105,10 +105,13 @@ class Jobs(Protocol):
     def postpone(self, job_id: str, worker: str, reason: str, delay_s: float) -> None:
         """What it needs is not there now: wait, and try again; it fails after as many attempts as are allowed."""
 
-    def overdue(self, resend_after_s: float) -> tuple[str, ...]:
-        """Ids of jobs that should be looked at: due and not sent to the queue lately, or their worker's lease ended.
+    def sent(self, job_id: str) -> None:
+        """The queue has taken its id, just now."""
 
-        They count as sent from now on. A job whose workers ended too often becomes failed instead.
+    def overdue(self, resend_after_s: float) -> tuple[str, ...]:
+        """Ids of jobs that should be sent to the queue, oldest first: due, and it has not taken them, or long ago.
+
+        A job whose worker's lease ended is one of them; one whose workers ended too often becomes failed instead.
         """
 
     def get(self, job_id: str) -> Job:

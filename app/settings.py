@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     database_url: str = Field("", description="SQLAlchemy URL of the reports' database; empty: SQLite in home.")
     queue_url: str = Field("", description="huey+sqlite:///file, huey+redis://, celery+amqp://, celery+redis://.")
     lease_s: float = Field(60.0, ge=1, description="Seconds without a sign of life until a worker's job is taken up.")
+    job_limit_s: float = Field(3600.0, ge=1, description="Seconds for one report; then it has failed.")
     results_to: str = Field("", description="Where results go, URLs separated by commas; empty: nowhere.")
     ae_title: str = Field("WETREAD", description="Our DICOM AE title, 1 to 16 characters.")
     listen_host: str = Field("127.0.0.1", description="Address that `wetread listen` listens on.")

@@ -28,6 +28,8 @@ def submit(program: Program, study_uid: str, requested_by: str) -> Job:
             program.queue.send(job.id)
         except QueueUnavailable as exc:
             log.warning("a job waits for the queue", job=job.id, reason=str(exc))
+        else:
+            program.jobs.sent(job.id)
     return job
 
 

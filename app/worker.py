@@ -3,6 +3,9 @@
 The database knows the truth about a job; the queue only says which to look at. A worker holds a job by a lease that it
 renews while it works. When it dies the lease ends, some worker sends the job again, and whoever takes it makes the
 report, or finds it saved: either way there is one report for one job.
+
+A report that hangs is given up after limit_s: its job fails, and who waits is told. What hangs in a thread cannot be
+ended from outside, so the worker's process is: whoever supervises it starts a new one.
 """
 
 from __future__ import annotations
@@ -10,13 +13,14 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from threading import Event, Thread
-from time import perf_counter
+from time import monotonic, perf_counter
 from traceback import extract_tb
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
 BEATS = 3  # in one lease: a beat or two may fail before the job counts as left alone
 RESENT_AFTER = 5  # leases: a job that waits for so long may have been lost by the queue, and is sent again
 LOOK_EVERY_S = 5.0  # for what is overdue and for deliveries that are due
+LIMIT_S = 3600.0  # for one report
 ENDING_S = 10.0  # for the threads beside the queue, when the worker stops
 
 log = structlog.get_logger()
@@ -62,6 +67,14 @@ def deliver_nothing() -> int:
     return 0
 
 
+def end_process(code: int = 1) -> None:
+    """End this process now, with threads that can no longer be ended: waiting for them would be for ever, and letting
+    the interpreter end them in the middle of native code aborts it ("terminate called without an active exception")."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """What a worker works with.
@@ -69,6 +82,7 @@ class Desk:
     before: called with the study's UID before a report is made, to bring in its priors; returns what the report's
     reader must know of that, in sentences; what it raises costs no report.
     deliver: sends what is due to where it is to go, and says how much it was.
+    limit_s: for one report; then its job has failed, and `hung` is called from another thread than the one that hangs.
     """
 
     jobs: Jobs
@@ -79,6 +93,8 @@ class Desk:
     lease_s: float
     before: Callable[[str], Sequence[str]] = prepare_nothing
     deliver: Callable[[], int] = deliver_nothing
+    limit_s: float = LIMIT_S
+    hung: Callable[[], None] = end_process
     worker: str = field(default_factory=worker_name)
 
 
@@ -87,6 +103,7 @@ def desk_of(
     *,
     before: Callable[[str], Sequence[str]] = prepare_nothing,
     deliver: Callable[[], int] = deliver_nothing,
+    hung: Callable[[], None] = end_process,
 ) -> Desk:
     """The desk of a new worker of this program."""
     return Desk(
@@ -98,6 +115,8 @@ def desk_of(
         lease_s=program.settings.lease_s,
         before=before,
         deliver=deliver,
+        limit_s=program.settings.job_limit_s,
+        hung=hung,
     )
 
 
@@ -127,7 +146,7 @@ def run_job(job_id: str, desk: Desk) -> None:
     with Lease(job, desk) as lease:
         say_how_it_ended = attempt(job, desk, lease)
     if lease.is_lost:
-        log.warning("the job was taken up by another worker", job=job.id)
+        log.warning("the job was taken up by another worker, or given up", job=job.id)
     else:
         say_how_it_ended()
 
@@ -183,6 +202,7 @@ def send_overdue(desk: Desk) -> None:
     """Send the jobs again that nobody looks after."""
     for job_id in desk.jobs.overdue(RESENT_AFTER * desk.lease_s):
         desk.queue.send(job_id)
+        desk.jobs.sent(job_id)
 
 
 def repeat(act: Callable[[], object], pause_s: float, over: Event) -> None:
@@ -198,9 +218,9 @@ def repeat(act: Callable[[], object], pause_s: float, over: Event) -> None:
 
 
 class Lease:
-    """A job in hand: renewed from a thread and at each stage, for as long as this is open.
+    """A job in hand: renewed from a thread and at each stage, for as long as this is open, but no longer than limit_s.
 
-    is_lost: another worker may have the job now, so this one says no more about it.
+    is_lost: another worker may have the job now, or it was given up, so this one says no more about it.
     """
 
     def __init__(self, job: Job, desk: Desk) -> None:
@@ -209,6 +229,7 @@ class Lease:
         self._job = job
         self._desk = desk
         self._over = Event()
+        self._until = monotonic() + desk.limit_s
         self._thread = Thread(target=self._renew, daemon=True)
 
     def __enter__(self) -> Self:
@@ -231,8 +252,23 @@ class Lease:
             raise LeaseLost
 
     def _renew(self) -> None:
-        while not self.is_lost and not self._over.wait(self._desk.lease_s / BEATS):
-            self._beat()
+        pause_s = min(self._desk.lease_s / BEATS, self._desk.limit_s)
+        while not self.is_lost and not self._over.wait(pause_s):
+            if monotonic() < self._until:
+                self._beat()
+            else:
+                self._give_up()
+
+    def _give_up(self) -> None:
+        """The report hangs. Should the database be away now, the lease ends by itself."""
+        self.is_lost = True
+        limit = f"{self._desk.limit_s:g} s"
+        log.error("a report is given up, for it takes longer than job_limit_s", job=self._job.id, stage=self.stage)
+        try:
+            self._desk.jobs.fail(self._job.id, self._desk.worker, f"it was not done within {limit}, see job_limit_s")
+        except Exception as exc:
+            log.error("that could not be noted", job=self._job.id, error=type(exc).__name__)
+        self._desk.hung()
 
     def _beat(self) -> None:
         try:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -234,6 +237,40 @@ def test_a_long_job_keeps_its_lease_and_tells_its_stage(office: Office) -> None:
     run_job(job.id, office.desk(FakeParts(meanwhile={"examine": sleep}), lease_s=0.5))
     assert seen == ["expert_models"]
     assert office.jobs.get(job.id).state is JobState.DONE
+
+
+def test_a_report_that_hangs_is_given_up_and_somebody_is_told(office: Office) -> None:
+    job, released, told = office.job(), threading.Event(), threading.Event()
+    parts = FakeParts(meanwhile={"examine": lambda: released.wait(20)})
+    desk = replace(office.desk(parts, lease_s=0.3), limit_s=0.5, hung=told.set)
+    thread = threading.Thread(target=run_job, args=(job.id, desk))
+    thread.start()
+    try:
+        assert told.wait(10)
+        given_up = office.jobs.get(job.id)
+        assert given_up.state is JobState.FAILED
+        assert given_up.reason == "it was not done within 0.5 s, see job_limit_s"
+    finally:
+        released.set()
+        thread.join(10)
+    assert office.drafts() == [], "should it go on after all, the next stage finds that the job is no longer its own"
+    assert office.jobs.get(job.id).state is JobState.FAILED
+
+
+def test_a_process_that_hangs_is_ended_with_a_line_that_says_so(tmp_path: Path) -> None:
+    code = f"""
+import time
+from app.bootstrap import open_program
+from app.settings import Settings
+from app.worker import desk_of, run_job
+program = open_program(Settings(home={str(tmp_path)!r}, embedder_url="hashing:", vectors_url="memory:", job_limit_s=1))
+job, _ = program.jobs.submit("1.2.3", "hash", "test")
+run_job(job.id, desk_of(program, before=lambda uid: time.sleep(60)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "longer than job_limit_s" in done.stdout + done.stderr
+    assert "1.2.3" not in done.stdout + done.stderr
 
 
 def test_a_hook_that_raises_and_beats_that_fail_cost_no_report(

@@ -67,7 +67,8 @@ def test_a_killed_workers_job_is_taken_up_again(jobs: DatabaseJobs) -> None:
     jobs.take(job.id, "killed", 0.05)
     time.sleep(0.1)
     assert jobs.overdue(60) == (job.id,)
-    assert jobs.overdue(60) == (), "it counts as sent"
+    jobs.sent(job.id)
+    assert jobs.overdue(60) == ()
     assert jobs.take(job.id, "next", 60) is not None
     assert not jobs.beat(job.id, "killed", 60)
     jobs.finish(job.id, "killed")
@@ -113,8 +114,19 @@ def test_a_postponed_job_waits_for_its_time(jobs: DatabaseJobs) -> None:
     assert jobs.take(job.id, "w", 60) is not None
 
 
+def test_a_job_that_the_queue_did_not_take_is_sent_at_once_when_it_is_back(jobs: DatabaseJobs) -> None:
+    first, second = submitted(jobs), submitted(jobs, "9.9")
+    assert jobs.overdue(60) == (first.id, second.id)
+    jobs.sent(first.id)
+    assert jobs.overdue(60) == (second.id,), "it was not taken, whoever has looked"
+    jobs.take(first.id, "w", 60)
+    jobs.fail(first.id, "w", "a fault")
+    assert jobs.submit("1.2.3", HASH, "rest")[0].id in jobs.overdue(60), "what was sent before it failed is used up"
+
+
 def test_a_queue_that_lost_its_ids_is_sent_them_again(jobs: DatabaseJobs) -> None:
     job = submitted(jobs)
+    jobs.sent(job.id)
     assert jobs.overdue(60) == ()
     time.sleep(0.05)
     assert jobs.overdue(0.01) == (job.id,)

@@ -29,7 +29,7 @@ class DatabaseJobs:
                 if row._mapping["state"] == JobState.FAILED:
                     connection.execute(
                         jobs.update().where(same, jobs.c.state == JobState.FAILED).values(
-                            state=JobState.WAITING, attempts=0, reason="", stage="", due_at=now, sent_at=now,
+                            state=JobState.WAITING, attempts=0, reason="", stage="", due_at=now, sent_at=None,
                             ended_at=None, requested_by=requested_by,
                         )
                     )  # fmt: skip
@@ -38,7 +38,7 @@ class DatabaseJobs:
             connection.execute(
                 jobs.insert().values(
                     id=uuid4().hex, study_uid=study_uid, content_hash=content_hash, state=JobState.WAITING,
-                    created_at=now, due_at=now, sent_at=now, requested_by=requested_by,
+                    created_at=now, due_at=now, requested_by=requested_by,
                 )
             )  # fmt: skip
             return _job(connection.execute(sa.select(jobs).where(same)).one()), True
@@ -84,19 +84,22 @@ class DatabaseJobs:
         if self.get(job_id).attempts >= MOST_ATTEMPTS:
             self.fail(job_id, worker, f"{reason} (given up after {MOST_ATTEMPTS} attempts)")
             return
-        now = datetime.now(UTC)
-        later = now + timedelta(seconds=delay_s)
-        waiting = {"state": JobState.WAITING, "reason": reason, "due_at": later, "sent_at": now - timedelta(days=1)}
-        self._mine(job_id, worker, waiting)
+        later = datetime.now(UTC) + timedelta(seconds=delay_s)
+        self._mine(job_id, worker, {"state": JobState.WAITING, "reason": reason, "due_at": later, "sent_at": None})
+
+    def sent(self, job_id: str) -> None:
+        """The queue has taken its id, just now."""
+        with self._database.writing() as connection:
+            connection.execute(jobs.update().where(jobs.c.id == job_id).values(sent_at=datetime.now(UTC)))
 
     def overdue(self, resend_after_s: float) -> tuple[str, ...]:
-        """Ids of jobs that should be looked at; they count as sent from now on."""
+        """Ids of jobs that should be sent to the queue."""
         now = datetime.now(UTC)
         lost = sa.and_(jobs.c.state == JobState.RUNNING, jobs.c.lease_until < now)
         due = sa.and_(
             jobs.c.state == JobState.WAITING,
             jobs.c.due_at <= now,
-            jobs.c.sent_at <= now - timedelta(seconds=resend_after_s),
+            sa.or_(jobs.c.sent_at.is_(None), jobs.c.sent_at <= now - timedelta(seconds=resend_after_s)),
         )
         with self._database.writing() as connection:
             connection.execute(
@@ -105,12 +108,9 @@ class DatabaseJobs:
                     reason=f"given up: its workers ended {MOST_ATTEMPTS} times before they had done it",
                 )
             )  # fmt: skip
-            ids = connection.scalars(sa.select(jobs.c.id).where(sa.or_(lost, due)).order_by(jobs.c.created_at)).all()
-            if ids:
-                again = {"state": JobState.WAITING, "due_at": now, "worker": None}
-                connection.execute(jobs.update().where(lost, jobs.c.id.in_(ids)).values(**again))
-                connection.execute(jobs.update().where(jobs.c.id.in_(ids)).values(sent_at=now))
-        return tuple(ids)
+            again = {"state": JobState.WAITING, "due_at": now, "sent_at": None, "worker": None}
+            connection.execute(jobs.update().where(lost).values(**again))
+            return tuple(connection.scalars(sa.select(jobs.c.id).where(due).order_by(jobs.c.created_at)))
 
     def get(self, job_id: str) -> Job:
         """KeyError when there is none."""

@@ -55,7 +55,7 @@ jobs = sa.Table(
     sa.Column("started_at", Moment),
     sa.Column("ended_at", Moment),
     sa.Column("due_at", Moment, nullable=False),
-    sa.Column("sent_at", Moment, nullable=False),  # to the queue
+    sa.Column("sent_at", Moment),  # to the queue; none: not yet, or not since it was made to wait again
     sa.Column("worker", sa.String(200)),
     sa.Column("lease_until", Moment),
     sa.UniqueConstraint("study_uid", "content_hash"),

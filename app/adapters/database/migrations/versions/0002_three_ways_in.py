@@ -42,7 +42,7 @@ def upgrade() -> None:
         sa.Column("started_at", sa.DateTime),
         sa.Column("ended_at", sa.DateTime),
         sa.Column("due_at", sa.DateTime, nullable=False),
-        sa.Column("sent_at", sa.DateTime, nullable=False),
+        sa.Column("sent_at", sa.DateTime),
         sa.Column("worker", sa.String(200)),
         sa.Column("lease_until", sa.DateTime),
         sa.UniqueConstraint("study_uid", "content_hash"),
