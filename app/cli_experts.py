@@ -82,6 +82,8 @@ def add_expert(
     shelf = open_shelf(program.settings)
     if not path.exists():
         raise BadSetting(f"{path} does not exist")
+    if card is not None and not card.is_file():
+        raise BadSetting(f"{card} is no file")
     try:
         with storage(program.settings.home.expanduser() / "experts"):
             taken = [expert.tag.name for expert in open_registry(program.settings).ready.values()]

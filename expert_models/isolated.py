@@ -65,8 +65,8 @@ class ExpertProcess:
         Raises ExpertStopped when it takes too long or too much, or the process ends; ExpertError with the expert's own
         sentence, or the kind of its error; MasksUnavailable.
         """
-        request = {"recipe": asdict(recipe), "device": device, "series": None}
-        parts: list[bytes] = []
+        request: dict[str, Any] = {"recipe": asdict(recipe), "device": device, "series": None}
+        parts: list[bytes | memoryview] = []
         if series is not None:
             request["series"], voxels = pack_series(series)
             parts.append(voxels)
@@ -85,7 +85,7 @@ class ExpertProcess:
         self._process.wait()
         self._process, self._connection = None, None
 
-    def _exchange(self, parts: Sequence[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+    def _exchange(self, parts: Sequence[bytes | memoryview]) -> tuple[dict[str, Any], list[bytes]]:
         """Send a request and take its answer, within the time there is."""
         process, connection = self._started()
         late = Timer(self.limits.seconds, self._end_late, [process])

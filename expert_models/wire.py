@@ -42,8 +42,8 @@ class CarriedMasks:
         return self.kept[int(key)]
 
 
-def pack_series(series: Series) -> tuple[dict[str, Any], bytes]:
-    """A series as JSON values and the bytes of its voxels."""
+def pack_series(series: Series) -> tuple[dict[str, Any], memoryview]:
+    """A series as JSON values and the bytes of its voxels, not copied."""
     volume = series.volume
     head = {
         "uid": series.uid,
@@ -58,7 +58,7 @@ def pack_series(series: Series) -> tuple[dict[str, Any], bytes]:
         "frame": volume.geometry.frame_of_reference_uid,
         "is_calibrated": volume.geometry.is_calibrated,
     }
-    return head, np.ascontiguousarray(volume.voxels).tobytes()
+    return head, np.ascontiguousarray(volume.voxels).data.cast("B")
 
 
 def unpack_series(head: Mapping[str, Any], body: bytes) -> Series:

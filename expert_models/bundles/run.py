@@ -25,8 +25,8 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from dicom_io.study import Volume
-from expert_models.bundles.layout import METADATA, PROGRAM, Layout
-from expert_models.bundles.safe import makes_channel_first, safe_config, without_files
+from expert_models.bundles.layout import METADATA, PROGRAM, Config, Layout
+from expert_models.bundles.safe import laid_over, makes_channel_first, safe_config, without_files
 from expert_models.errors import BundleRefused, WeightsMismatch
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -64,9 +64,9 @@ class Pipeline:
             self._build(layout, settings, device, is_trusted)
 
     def _build(self, layout: Layout, settings: Mapping[str, Any], device: str, is_trusted: bool) -> None:
-        given = {**settings, "device": device, "bundle_root": str(layout.folder)}
-        parser = _trusted_parser(layout, given) if is_trusted else ConfigParser(safe_config({**layout.config, **given}))
-        self._makes_channel_first = makes_channel_first(layout.config["preprocessing"])
+        config = laid_over(layout, settings, device)
+        parser = _trusted_parser(layout, config) if is_trusted else ConfigParser(safe_config(config))
+        self._makes_channel_first = makes_channel_first(layout.config)
         self._before = _component(parser, "preprocessing")
         self._network = _network(parser, layout, self._device, is_trusted=is_trusted)
         self._infer = _component(parser, "inferer")
@@ -114,14 +114,13 @@ def ras_affine(volume: Volume) -> Array:
     return np.asarray(LPS_TO_RAS @ volume.geometry.affine[:, [2, 1, 0, 3]])
 
 
-def _trusted_parser(layout: Layout, given: Mapping[str, Any]) -> ConfigParser:
+def _trusted_parser(layout: Layout, config: Config) -> ConfigParser:
     """The whole configuration, its own code included: it may import what lies in the bundle."""
     sys.dont_write_bytecode = True  # a file that appears beside the bundle's own would withdraw its trust
     if str(layout.folder) not in sys.path:
         sys.path.insert(0, str(layout.folder))
-    config = {name: without_files(section) for name, section in {**layout.config, **given}.items()}
-    config["device"] = torch.device(str(given["device"]))
-    parser = ConfigParser(config)
+    parser = ConfigParser({name: without_files(section) for name, section in config.items()})
+    parser["device"] = torch.device(str(config["device"]))
     parser.read_meta(str(layout.folder / METADATA))
     return parser
 

@@ -26,7 +26,7 @@ TRANSFORMS = (
     "EnsureChannelFirst", "EnsureType", "FillHoles", "Flip", "Invert", "KeepLargestConnectedComponent",
     "NormalizeIntensity", "Orientation", "RemoveSmallObjects", "Resize", "ResizeWithPadOrCrop", "Rotate90",
     "ScaleIntensity", "ScaleIntensityRange", "ScaleIntensityRangePercentiles", "Spacing", "SpatialPad", "SqueezeDim",
-    "ThresholdIntensity", "ToTensor", "Transpose",
+    "ThresholdIntensity", "ToDevice", "ToTensor", "Transpose",
 )  # fmt: skip
 HOMES = {
     **dict.fromkeys(NETWORKS, "monai.networks.nets"),
@@ -38,6 +38,7 @@ FILES = re.compile(r"(.*\.)?(LoadImage|SaveImage)(d|D|Dict)?")
 DETECTION = re.compile(r"retinanet|detection_inferer|monai\.apps\.detection", re.IGNORECASE)
 REFERENCE = re.compile(r"\$?@(\w+)((?:(?:::|#)\w+)*)")
 LAYER = re.compile(r"torch\.nn\.[A-Z]\w*")
+DEVICES = ("device", "sw_device")  # arguments of components
 MOST_VALUES = 50_000  # in what is used of a configuration
 
 SECTIONS = ("network_def", "preprocessing", "inferer", "postprocessing")
@@ -59,11 +60,17 @@ def check_kind(layout: Layout) -> None:
             raise BundleRefused(f"its inference configuration has no {section!r}")
 
 
-def check_safe(layout: Layout, given: Mapping[str, Any]) -> None:
+def check_safe(layout: Layout, settings: Mapping[str, Any]) -> None:
     """BundleRefused, naming --trust, when it cannot be used without running code of its own."""
     if layout.weights == PROGRAM:
         raise BundleRefused(f"its weights are a TorchScript program ({PROGRAM}), which is code: add it with --trust")
-    safe_config({**layout.config, **given})
+    safe_config(laid_over(layout, settings, "cpu"))
+
+
+def laid_over(layout: Layout, settings: Mapping[str, Any], device: str) -> Config:
+    """The inference configuration as it is used: the card's settings over it, and our device wherever one is told."""
+    given = {**settings, "device": device, "bundle_root": str(layout.folder)}
+    return {name: on_device(section, device) for name, section in {**layout.config, **given}.items()}
 
 
 def safe_config(config: Mapping[str, Any]) -> Config:
@@ -91,6 +98,16 @@ def without_files(value: Any) -> Any:
     if isinstance(value, list):
         return [without_files(each) for each in value if not is_file_transform(each)]
     return value
+
+
+def on_device(value: Any, device: str) -> Any:
+    """A section with our device where a component is told one: bundles choose theirs by an expression."""
+    if isinstance(value, Mapping):
+        told = {key: on_device(each, device) for key, each in value.items()}
+        if "_target_" in value:
+            told |= {key: device for key in DEVICES if isinstance(value.get(key), str)}
+        return told
+    return [on_device(each, device) for each in value] if isinstance(value, list) else value
 
 
 def is_file_transform(value: object) -> bool:

@@ -156,7 +156,7 @@ def read_added(folder: Path) -> Added:
     check_kind(layout)
     check_card(card, layout)
     if not record.is_trusted:
-        check_safe(layout, {**card.settings, "device": "cpu", "bundle_root": ""})
+        check_safe(layout, card.settings)
     return Added(folder, record, layout, card)
 
 

@@ -25,20 +25,48 @@ def guard(event, arguments):
 sys.addaudithook(guard)
 """
 
+CHATTY = """
+import socket
+from contextlib import suppress
+
+class Chatty:
+    def __init__(self, device): pass
+    def prepare(self):
+        with suppress(OSError):
+            socket.create_connection(("192.0.2.1", 9), timeout=0.01)
+"""
+
 
 def guarded(code: str, tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run code under the guard, and every Python process that it starts: each begins with sitecustomize."""
+    (tmp_path / "guard").mkdir()
+    (tmp_path / "guard/sitecustomize.py").write_text(GUARD)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WETREAD_", "HF_"))}
     return subprocess.run(
-        [sys.executable, "-c", GUARD + code, *arguments],
+        [sys.executable, "-c", code, *arguments],
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        env=kept | {"PYTHONPATH": str(ROOT)},
+        env=kept | {"PYTHONPATH": f"{tmp_path / 'guard'}{os.pathsep}{ROOT}"},
     )
 
 
 def test_the_guard_catches_a_look_up(tmp_path: Path) -> None:
     code = "import socket\ntry: socket.create_connection(('192.0.2.1', 9), timeout=0.01)\nexcept OSError: pass"
+    assert "ESCAPE" in guarded(code, tmp_path).stderr
+
+
+def test_the_guard_watches_the_process_of_the_experts(tmp_path: Path) -> None:
+    (tmp_path / "chatty.py").write_text(CHATTY)
+    code = (
+        "import sys; sys.path.insert(0, '.')\n"
+        "from expert_models.isolated import ExpertProcess, Limits\n"
+        "from expert_models.recipe import Recipe\n"
+        "from expert_models.wire import CarriedMasks\n"
+        "process = ExpertProcess(Limits())\n"
+        "process.ask(Recipe('chatty', 'chatty:Chatty'), 'cpu', None, CarriedMasks())\n"
+        "process.close()\n"
+    )
     assert "ESCAPE" in guarded(code, tmp_path).stderr
 
 

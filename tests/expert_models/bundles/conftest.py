@@ -139,6 +139,7 @@ def whole_body() -> Bundle:
     config = inference(4, "$[1.5, 1.5, 1.5] if @displayable_configs#highres else [3.0, 3.0, 3.0]", scale, post)
     config["displayable_configs"] = {"highres": True, "sw_overlap": 0.25}
     config["inferer"]["overlap"] = "@displayable_configs#sw_overlap"
+    config["inferer"] |= {"mode": "gaussian", "padding_mode": "replicate", "device": config["device"]}
     channels = {"0": "background", "1": "spleen", "2": "kidney_right", "3": "kidney_left"}
     metadata = {
         "name": "Whole body CT segmentation",
