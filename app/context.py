@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from app.ports import Archive, Orders, Reports
+from app.ports import Archive, Histories, Orders
 from dicom_io.study import Study
 from medmllm.report import Section
 
@@ -12,7 +12,7 @@ from medmllm.report import Section
 class ArchiveInContext:
     """Implements app.ports.Archive over another one."""
 
-    def __init__(self, archive: Archive, orders: Orders, reports: Reports) -> None:
+    def __init__(self, archive: Archive, orders: Orders, reports: Histories) -> None:
         self._archive = archive
         self._orders = orders
         self._reports = reports
@@ -40,14 +40,11 @@ class ArchiveInContext:
         return replace(study, request=request)
 
     def _reported(self, prior: Study) -> Study:
-        """A report that came with the prior stays; else one that a person has signed here. A draft is no report."""
+        """A report that came with the prior stays; else the last that was signed here. A draft is no report."""
         if prior.report is not None:
             return prior
-        try:
-            report = self._reports.load(prior.uid)
-        except KeyError:
+        signed = [each.report for each in self._reports.history(prior.uid) if not each.report.is_draft]
+        if not signed:
             return prior
-        if report.is_draft:
-            return prior
-        said = [each.text for part in (Section.FINDINGS, Section.IMPRESSION) for each in report.section(part)]
+        said = [each.text for part in (Section.FINDINGS, Section.IMPRESSION) for each in signed[-1].section(part)]
         return replace(prior, report=" ".join(said))

@@ -33,7 +33,14 @@ class Reports(Protocol):
         """The newest version; KeyError when there is none."""
 
 
-class Versions(Reports, Protocol):
+class Histories(Protocol):
+    """What became of each report."""
+
+    def history(self, study_uid: str) -> tuple[Version, ...]:
+        """Every version, oldest first."""
+
+
+class Versions(Reports, Histories, Protocol):
     """Every version of every report; a version once saved never changes."""
 
     def of_job(self, job_id: str) -> Reports:
@@ -50,9 +57,6 @@ class Versions(Reports, Protocol):
 
     def newest(self, study_uid: str) -> Version:
         """The newest version with its number and author; KeyError when there is none."""
-
-    def history(self, study_uid: str) -> tuple[Version, ...]:
-        """Every version, oldest first."""
 
 
 class Outbox(Protocol):

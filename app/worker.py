@@ -167,14 +167,22 @@ def make_report(job: Job, desk: Desk, lease: Lease) -> None:
         desk.parts.outbox.announce(made.report)
         return
     started = perf_counter()
-    notices: Sequence[str] = ()
+    notices = signed_before(desk, job.study_uid)
     try:
-        notices = desk.before(job.study_uid)
+        notices += tuple(desk.before(job.study_uid))
     except Exception as exc:  # priors are welcome, never needed
         log.warning("nothing was brought in before the report", job=job.id, error=type(exc).__name__)
     report_on(job.study_uid, replace(desk.parts, reports=desk.versions.of_job(job.id)), lease.watch, notices)
     seconds = round(perf_counter() - started, 1)
     log.info("a job is done", job=job.id, study=study_key(job.study_uid, desk.secret), seconds=seconds)
+
+
+def signed_before(desk: Desk, study_uid: str) -> tuple[str, ...]:
+    """What the reader of a new draft must know when the study has a signed report: that it stands, and which it is."""
+    signed = [each.number for each in desk.versions.history(study_uid) if not each.report.is_draft]
+    if not signed:
+        return ()
+    return (f"A report on this study was signed before this one was made: it is version {signed[-1]}.",)
 
 
 def give_back(job: Job, desk: Desk, stage: str, why: Exception) -> None:

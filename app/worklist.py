@@ -24,7 +24,10 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class WorkRow:
-    """An arrival with its newest job and its newest report. version 0: there is no report yet."""
+    """An arrival with its newest job and its newest report. version 0: there is no report yet.
+
+    signed_version: the newest that a person has signed, which may be older than a draft; 0: none is.
+    """
 
     arrival: Arrival
     job_id: str = ""
@@ -34,3 +37,4 @@ class WorkRow:
     version: int = 0
     is_draft: bool = True
     author: str = ""
+    signed_version: int = 0

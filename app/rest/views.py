@@ -29,6 +29,7 @@ class Links(BaseModel):
     study: str
     report: str | None = Field(None, description="None while there is no report.")
     results: str | None = Field(None, description="None while there is no report.")
+    signed_report: str | None = Field(None, description="The newest signed version; none while none is signed.")
     job: str | None = Field(None, description="The newest job; none when no report was asked for.")
 
 
@@ -47,6 +48,9 @@ class StudyView(BaseModel):
     version: int = Field(description="Of the newest report; 0 while there is none.")
     is_draft: bool = Field(description="False once a physician has signed the newest version.")
     author: str = Field(description="Who made the newest version; empty for a draft by the writer.")
+    signed_version: int = Field(
+        description="The newest signed version, which may be older than a draft; 0 while none is signed."
+    )
     links: Links
 
     @classmethod
@@ -66,11 +70,13 @@ class StudyView(BaseModel):
             version=row.version,
             is_draft=row.is_draft,
             author=row.author,
+            signed_version=row.signed_version,
             links=Links(
                 self=here,
                 study=here,
                 report=f"{here}/report" if row.version else None,
                 results=f"{here}/results" if row.version else None,
+                signed_report=f"{here}/report?version={row.signed_version}" if row.signed_version else None,
                 job=f"/v1/jobs/{row.job_id}" if row.job_id else None,
             ),
         )

@@ -121,7 +121,9 @@ def state_of(row: WorkRow) -> tuple[str, str, str]:
         return "none", "no report", ""
     failed = f"; not renewed: {row.reason}" if row.job_state is JobState.FAILED else ""
     if row.is_draft:
-        return "draft", "draft", f"{f'edited by {row.author}' if row.author else ''}{failed}".lstrip("; ")
+        signed = f"version {row.signed_version} is signed" if row.signed_version else ""
+        edited = f"edited by {row.author}" if row.author else ""
+        return "draft", "draft", "; ".join(filter(None, [edited, signed, failed.lstrip("; ")]))
     return "final", "final", f"signed by {row.author}{failed}"
 
 

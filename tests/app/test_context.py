@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from app.context import ArchiveInContext
 from app.orders import Order
+from app.versions import Version
 from dicom_io.study import Request, Study
 from medmllm.report import Report, Section, Sentence, Signature
 
@@ -41,22 +42,18 @@ class Book:
 
 @dataclass
 class Shelf:
-    kept: dict[str, Report] = field(default_factory=dict)
+    kept: tuple[Report, ...] = ()
 
-    def save(self, report: Report) -> None:
-        self.kept[report.study_uid] = report
-
-    def load(self, study_uid: str) -> Report:
-        return self.kept[study_uid]
+    def history(self, study_uid: str) -> tuple[Version, ...]:
+        mine = [each for each in self.kept if each.study_uid == study_uid]
+        return tuple(Version(at, each, datetime(2025, 1, 2, tzinfo=UTC)) for at, each in enumerate(mine, start=1))
 
 
-def loaded(order: Order | None = None, report: Report | None = None, study: Study = STUDY) -> Study:
-    book, shelf = Book(), Shelf()
+def loaded(order: Order | None = None, *reports: Report, study: Study = STUDY) -> Study:
+    book = Book()
     if order is not None:
         book.put(order)
-    if report is not None:
-        shelf.save(report)
-    return ArchiveInContext(Folder(study), book, shelf).load("1.2")
+    return ArchiveInContext(Folder(study), book, Shelf(reports)).load("1.2")
 
 
 def test_a_study_nobody_knows_more_about_stays_as_it_is() -> None:
@@ -77,10 +74,11 @@ def test_the_priors_order_is_its_own() -> None:
 
 
 def test_a_signed_report_goes_with_its_prior_and_a_draft_does_not() -> None:
-    assert loaded(report=SIGNED).priors[0].report == "No effusion. Normal chest."
-    assert loaded(report=DRAFT).priors[0].report is None
+    assert loaded(None, DRAFT, SIGNED).priors[0].report == "No effusion. Normal chest."
+    assert loaded(None, DRAFT).priors[0].report is None
+    assert loaded(None, SIGNED, DRAFT).priors[0].report == "No effusion. Normal chest.", "it stands until another is"
 
 
 def test_a_report_that_came_with_the_prior_stays() -> None:
     came = replace(STUDY, priors=(replace(PRIOR, report="As dictated."),))
-    assert loaded(report=SIGNED, study=came).priors[0].report == "As dictated."
+    assert loaded(None, SIGNED, study=came).priors[0].report == "As dictated."

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from app.accounts import Account, Scope
 from app.adapters.database.engine import Database
 from app.adapters.database.jobs import DatabaseJobs
 from app.adapters.database.versions import DatabaseReports
@@ -21,6 +22,7 @@ from app.adapters.huey_queue import HueyQueue
 from app.errors import StorageFailed
 from app.jobs import Job, JobState
 from app.pipeline import Parts
+from app.signing import signed
 from app.worker import Desk, run_job, stop_on_signals, work
 from dicom_io.errors import ArchiveUnavailable, NoStudy
 from dicom_io.study import Study
@@ -237,6 +239,17 @@ def test_a_long_job_keeps_its_lease_and_tells_its_stage(office: Office) -> None:
     run_job(job.id, office.desk(FakeParts(meanwhile={"examine": sleep}), lease_s=0.5))
     assert seen == ["expert_models"]
     assert office.jobs.get(job.id).state is JobState.DONE
+
+
+def test_a_draft_after_a_signature_says_so(office: Office) -> None:
+    run_job(office.job().id, office.desk(FakeParts()))
+    assert office.versions.newest(UID).report.notices == ()
+    ada = Account("ada", "Dr. Ada Lovelace", frozenset({Scope.SIGN}))
+    office.versions.save_as(signed(office.versions.load(UID), ada, "Test Hospital", datetime.now(UTC)), "ada", after=1)
+    run_job(office.jobs.submit(UID, "another hash", "test")[0].id, office.desk(FakeParts()))
+    newest = office.versions.newest(UID)
+    assert (newest.number, newest.report.is_draft) == (3, True)
+    assert newest.report.notices == ("A report on this study was signed before this one was made: it is version 2.",)
 
 
 def test_a_report_that_hangs_is_given_up_and_somebody_is_told(office: Office) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -24,7 +25,7 @@ from app.orders import Order
 from app.outgoing import MOST_ATTEMPTS, DeliveryState
 from app.worklist import Arrival
 from dicom_io.study import Modality
-from medmllm.report import Report, Section, Sentence
+from medmllm.report import Report, Section, Sentence, Signature
 
 READER = Account("reader", "Dr. A. Reader", frozenset({Scope.READ, Scope.SIGN}))
 PASSWORD = "correct horse battery"
@@ -151,9 +152,13 @@ def test_the_worklist_shows_the_newest_job_and_report_of_each_study(database: Da
     newest, oldest = worklist.rows()
     assert (newest.arrival.study_uid, newest.job_state, newest.version) == ("1.2.4", None, 0)
     assert (oldest.job_id, oldest.job_state) == (job.id, JobState.WAITING)
-    assert (oldest.version, oldest.is_draft, oldest.author) == (2, True, "reader")
+    assert (oldest.version, oldest.is_draft, oldest.author, oldest.signed_version) == (2, True, "reader", 0)
     assert oldest.arrival.acquired_on == datetime(2026, 4, 30, 9)
     assert worklist.rows(1, before=1) == (oldest,)
+    versions.save_as(replace(REPORT, is_draft=False, signature=Signature("Dr. A.", "Clinic", now)), "reader", after=2)
+    versions.save(REPORT)
+    row = worklist.row("1.2.3")
+    assert (row.version, row.is_draft, row.signed_version) == (4, True, 3), "a draft after a signature hides it not"
     assert worklist.uid_of("key3") == "1.2.3"
     with pytest.raises(KeyError):
         worklist.uid_of("key9")

@@ -139,6 +139,11 @@ def test_once_a_person_has_signed_every_form_says_so(ward: Site, ehr: httpx.Clie
     assert "DRAFT" not in ehr.get(f"{here}/report", headers={"Accept": "text/html"}).text
     assert ehr.get(f"{here}/report", params={"version": number - 1}).json()["is_draft"] is True
     assert ehr.get(here).json()["is_draft"] is False
+    ward.program.versions.save(ward.program.versions.history(uid)[0].report)  # a draft, after more images came
+    study = ehr.get(here).json()
+    assert (study["version"], study["is_draft"], study["signed_version"]) == (number + 1, True, number)
+    assert ehr.get(f"{here}/report").json()["is_draft"] is True
+    assert ehr.get(study["links"]["signed_report"]).json()["is_draft"] is False
 
 
 def test_all_of_it_is_in_the_audit_trail(ward: Site, here: str) -> None:

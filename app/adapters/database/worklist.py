@@ -61,7 +61,7 @@ class DatabaseWorklist:
 
 
 def _rows() -> sa.Select[tuple[object, ...]]:
-    """Every study with its newest job and its newest report."""
+    """Every study with its newest job, its newest report, and the number of the newest signed one."""
     newest_job = (
         sa.select(jobs.c.id)
         .where(jobs.c.study_uid == studies.c.study_uid)
@@ -70,12 +70,9 @@ def _rows() -> sa.Select[tuple[object, ...]]:
         .correlate(studies)
         .scalar_subquery()
     )
-    newest_version = (
-        sa.select(sa.func.max(reports.c.version))
-        .where(reports.c.study_uid == studies.c.study_uid)
-        .correlate(studies)
-        .scalar_subquery()
-    )
+    versions = sa.select(sa.func.max(reports.c.version)).where(reports.c.study_uid == studies.c.study_uid)
+    newest_version = versions.correlate(studies).scalar_subquery()
+    newest_signed = versions.where(reports.c.is_draft.is_(False)).correlate(studies).scalar_subquery()
     newest_report = sa.and_(reports.c.study_uid == studies.c.study_uid, reports.c.version == newest_version)
     joined = studies.outerjoin(jobs, jobs.c.id == newest_job).outerjoin(reports, newest_report)
     return sa.select(
@@ -87,6 +84,7 @@ def _rows() -> sa.Select[tuple[object, ...]]:
         reports.c.version,
         reports.c.is_draft,
         reports.c.author,
+        newest_signed.label("signed_version"),
     ).select_from(joined)
 
 
@@ -110,4 +108,5 @@ def _row(row: sa.Row[tuple[object, ...]]) -> WorkRow:
         version=fields["version"] or 0,
         is_draft=True if fields["is_draft"] is None else fields["is_draft"],
         author=fields["author"] or "",
+        signed_version=fields["signed_version"] or 0,
     )
