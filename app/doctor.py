@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from app.bootstrap import (
     keep_quiet,
@@ -19,6 +20,9 @@ from app.bootstrap import (
     open_registry,
 )
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from expert_models.finding import ExpertTag
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +123,22 @@ def _services(settings: Settings) -> Iterator[Checkup]:
 
 
 def _experts(settings: Settings) -> Iterator[Checkup]:
+    from expert_models.bundles.shelf import Shelf
     from expert_models.registry import PACKAGED
 
     if settings.device == "cuda":
         yield _look("backend", "cuda", _cuda)
     registry = open_registry(settings)
-    for expert in registry.ready.values():
-        tag = expert.tag
-        weights = f"weights {tag.weights_sha256[:12]}" if tag.weights_sha256 else "a method without weights"
-        yield Checkup("expert", tag.name, True, f"version {tag.version}, {weights}")
+    shelf = Shelf(settings.home.expanduser() / "experts")
+    for label, expert in registry.ready.items():
+
+        def ready(label: str = label, tag: ExpertTag = expert.tag) -> str:
+            if label in shelf.names():
+                shelf.added(label).check_files()
+            weights = f"weights {tag.weights_sha256[:12]}" if tag.weights_sha256 else "a method without weights"
+            return f"version {tag.version}, {weights}"
+
+        yield _look("expert", expert.tag.name, ready, is_needed=label in PACKAGED)
     for label, reason in registry.missing.items():
         yield Checkup("expert", label, False, reason, is_needed=label in PACKAGED)
 

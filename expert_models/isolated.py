@@ -101,6 +101,9 @@ class ExpertProcess:
                 raise EOFError
         except (OSError, EOFError, ValueError):
             raise ExpertStopped(self._obituary(process)) from None
+        except BaseException:  # interrupted in the middle of a message: the next answer would be this one's
+            self.close()
+            raise
         finally:
             late.cancel()
         if head.get("failed") == "memory":

@@ -14,6 +14,8 @@ from expert_models.finding import Presence
 from expert_models.isolated import ExpertProcess, Isolated, Limits
 from expert_models.panel import Panel
 from expert_models.recipe import Recipe
+from medmllm.report import Report
+from medmllm.template import TemplateWriter
 
 MODULE = """
 import os, signal, time
@@ -54,6 +56,10 @@ class Refused(Sound):
 class Nonsense(Sound):
     def examine(self, series, masks): return [Finding("f1", LUNG, "maybe", self.tag)]
 """
+
+
+def report_text(report: Report) -> str:
+    return " ".join(sentence.text for sentence in report.sentences)
 
 
 @pytest.fixture
@@ -106,6 +112,8 @@ def test_one_that_dies_is_named_and_the_others_stand(
     assert dead.reason == f"the expert {name.lower()} failed: {reason}"
     assert (sound.presence, sound.expert.name) == (Presence.PRESENT, "sound")
     assert other.expert.name in ("sound", "beside")
+    report = TemplateWriter().write(make.study(make.ct()), (dead, sound), (), ())
+    assert f"was not assessed by the expert {name.lower()} 1: the expert {name.lower()} failed" in report_text(report)
 
 
 def test_one_that_hangs_is_ended_and_asked_no_more_about_the_study(strange: Any, make: Any, masks: Any) -> None:

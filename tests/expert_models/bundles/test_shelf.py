@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from app.doctor import _experts
+from app.settings import Settings
 from expert_models.bundles.expert import BundleExpert
 from expert_models.bundles.safe import safe_config
 from expert_models.bundles.shelf import Shelf
@@ -49,6 +52,17 @@ def test_a_zip_archive_with_a_folder_in_it_is_added(layouts: Any, shelf: Shelf, 
         for path in source.rglob("*"):
             archive.write(path, path.relative_to(tmp_path))
     assert shelf.add(tmp_path / "spleen.zip", None, trusted=False).record.name == "spleen-ct-segmentation"
+
+
+def test_a_configuration_in_yaml_is_read(layouts: Any, shelf: Shelf, tmp_path: Path) -> None:
+    source = layouts.spleen().write(tmp_path / "source")
+    config = json.loads((source / "configs/inference.json").read_text())
+    (source / "configs/inference.json").unlink()
+    (source / "configs/inference.yaml").write_text(yaml.safe_dump(config))
+    assert shelf.add(source, None, trusted=False).layout.config == config
+    (source / "configs/inference.yaml").write_text("network_def: !!python/object/apply:os.system ['touch TOUCHED']")
+    shelf.remove("spleen-ct-segmentation")
+    assert "cannot be parsed" in refusal(shelf, source)
 
 
 def test_an_expression_is_refused_without_trust(layouts: Any, shelf: Shelf, tmp_path: Path) -> None:
@@ -162,6 +176,29 @@ def test_paths_links_and_excess_are_refused(layouts: Any, shelf: Shelf, tmp_path
         (source / "many" / str(number)).touch()
     assert "more than 2000 files" in refusal(shelf, source)
     assert not list(tmp_path.rglob("escaped.txt"))
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("expert_models.bundles.shelf.MOST_BYTES", 1000)
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("configs/metadata.json", bytes(10_000_000))
+    assert "it holds more than" in refusal(shelf, tmp_path / "bomb.zip")
+
+
+def test_doctor_names_what_has_changed(layouts: Any, shelf: Shelf, tmp_path: Path) -> None:
+    added = shelf.add(layouts.spleen().write(tmp_path / "source"), None, trusted=False)
+    checks = {each.name: each for each in _experts(Settings(home=tmp_path))}
+    assert checks["spleen-ct-segmentation"].is_ready
+    (added.folder / "bundle/models/model.pt").write_bytes(b"others")
+    checks = {each.name: each for each in _experts(Settings(home=tmp_path))}
+    assert not checks["spleen-ct-segmentation"].is_ready
+    assert not checks["spleen-ct-segmentation"].is_needed
+    assert "have changed since it was added" in checks["spleen-ct-segmentation"].detail
+    (added.folder / "record.json").unlink()
+    missing = {each.name: each for each in _experts(Settings(home=tmp_path))}["spleen-ct-segmentation"]
+    assert missing.detail == "the record of what was added as spleen-ct-segmentation cannot be read: remove it"
 
 
 @pytest.mark.parametrize(
