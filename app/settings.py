@@ -6,6 +6,7 @@ docs/configuration.md documents every one; a test fails when it does not. An unk
 from __future__ import annotations
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,6 +46,7 @@ class Settings(BaseSettings):
     serve_host: str = Field("127.0.0.1", description="Address that `wetread serve` listens on.")
     serve_port: int = Field(8080, ge=0, le=65535, description="Port that `wetread serve` listens on; 0: a free one.")
     serve_names: str = Field("", description="Hosts a request may be for, by commas; empty: loopback's own, else any.")
+    trusted_proxies: str = Field("127.0.0.1", description="Proxies whose X-Forwarded-… headers count, by commas.")
     authentication: Literal["required", "none"] = Field("required", description="none: on loopback only.")
     max_upload_mb: int = Field(1024, ge=1, description="MiB that one upload over REST may have.")
     blobs_url: str = Field("", description="Where masks are kept (file:///folder); empty: a folder in home.")
@@ -86,6 +88,21 @@ class Settings(BaseSettings):
         if title != title.strip():
             raise ValueError("it must not begin or end with a space")
         return title
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_addresses(cls, proxies: str) -> str:
+        for each in proxies.split(","):
+            try:
+                ip_network(each.strip() or "::1")
+            except ValueError:
+                raise ValueError("each must be an IP address or a network such as 172.18.0.0/16") from None
+        return proxies
+
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """Whose word on the client's address and on HTTPS is believed."""
+        return tuple(each.strip() for each in self.trusted_proxies.split(",") if each.strip())
 
     @property
     def callers(self) -> tuple[str, ...]:

@@ -46,10 +46,20 @@ def names_of(settings: Settings) -> tuple[str, ...]:
     return (*LOOPBACK_NAMES, settings.serve_host.lower())
 
 
-def server_of(api: FastAPI) -> uvicorn.Server:
-    """Uvicorn without its access log: the gate writes one line for each request, with no study in it."""
+def server_of(api: FastAPI, settings: Settings) -> uvicorn.Server:
+    """Uvicorn without its access log: the gate writes one line for each request, with no study in it.
+
+    Only proxies that the settings name are believed what they say of the client: on its address stands the brake on
+    wrong passwords, on its scheme whether the cookie is Secure.
+    """
     config = uvicorn.Config(
-        api, access_log=False, log_config=None, server_header=False, timeout_graceful_shutdown=GRACE_S
+        api,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+        proxy_headers=bool(settings.proxies),
+        forwarded_allow_ips=list(settings.proxies),
     )
     return uvicorn.Server(config)
 

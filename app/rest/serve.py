@@ -32,7 +32,7 @@ def serve(program: Program, *, with_worker: bool, ready: Callable[[str], None]) 
     check_listening(program.settings)
     workers = Workers(program)
     with listening(program.settings) as server_socket, workers if with_worker else nullcontext():
-        server = server_of(mount_workbench(make_api(program), program))
+        server = server_of(mount_workbench(make_api(program), program), program.settings)
         stop_on_signals()  # uvicorn raises again what stopped it: by default that would end us before the worker has
         ready(address_of(server_socket))
         server.run(sockets=[server_socket])

@@ -48,9 +48,7 @@ class StudyView(BaseModel):
     version: int = Field(description="Of the newest report; 0 while there is none.")
     is_draft: bool = Field(description="False once a physician has signed the newest version.")
     author: str = Field(description="Who made the newest version; empty for a draft by the writer.")
-    signed_version: int = Field(
-        description="The newest signed version, which may be older than a draft; 0 while none is signed."
-    )
+    signed_version: int = Field(description="The newest signed version, also behind a newer draft; 0: none is.")
     links: Links
 
     @classmethod

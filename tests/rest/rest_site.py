@@ -129,7 +129,7 @@ def served(program: Program, *, with_worker: bool = False) -> Iterator[Site]:
     """The program behind a real socket."""
     over = Event()
     with listening(program.settings) as server_socket:
-        server = server_of(make_api(program))
+        server = server_of(make_api(program), program.settings)
         threads = [Thread(target=server.run, kwargs={"sockets": [server_socket]})]
         if with_worker:
             threads.append(Thread(target=work, args=(desk_of(program), over.is_set)))

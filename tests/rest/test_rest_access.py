@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Thread
 
 import httpx
 import pytest
 import sqlalchemy as sa
+from fastapi import FastAPI, Request
+from pydantic import ValidationError
 from rest_site import Site, radiograph, served, settings_of, uid_of, zipped
 
 from app.accounts import Scope
 from app.errors import BadSetting
 from app.rest.api import make_api
-from app.rest.listen import check_listening, names_of
+from app.rest.listen import address_of, check_listening, listening, names_of, server_of
 
+FORWARDED = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
 OWN, OTHER = radiograph("own", AccessionNumber="A-OWN"), radiograph("other", AccessionNumber="A-OTHER")
 NOWHERE = "0" * 32
 
@@ -188,3 +193,28 @@ def test_an_api_opens_nothing_until_it_is_asked(tmp_path) -> None:
 
     make_api(open_program(settings_of(tmp_path)))
     assert not (tmp_path / "wetread.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("proxies", "seen"), [("127.0.0.1", "https 192.0.2.7"), ("10.0.0.0/8", "http 127.0.0.1"), ("", "http 127.0.0.1")]
+)
+def test_only_a_proxy_that_is_named_is_believed(tmp_path: Path, proxies: str, seen: str) -> None:
+    api = FastAPI()
+
+    @api.get("/")
+    def who(request: Request) -> str:
+        return f"{request.url.scheme} {request.client.host if request.client else ''}"
+
+    settings = settings_of(tmp_path, trusted_proxies=proxies)
+    with listening(settings) as server_socket:
+        server = server_of(api, settings)
+        thread = Thread(target=server.run, kwargs={"sockets": [server_socket]})
+        thread.start()
+        assert httpx.get(address_of(server_socket), headers=FORWARDED, trust_env=False).json() == seen
+        server.should_exit = True
+        thread.join(30)
+
+
+def test_a_proxy_is_named_by_its_address(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="IP address"):
+        settings_of(tmp_path, trusted_proxies="proxy.example")
