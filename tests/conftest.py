@@ -16,14 +16,41 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 READY_WITHIN_S = 60.0
 
 
 RedisOn = Callable[[int], AbstractContextManager[str]]
+
+
+BROWSER = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium that asks nobody for anything by itself; one for all tests, for Playwright has one loop."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    program = program_or_skip("chromium")
+    playwright.expect.set_options(timeout=30_000)  # a loaded machine is no failure
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=program, args=BROWSER)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

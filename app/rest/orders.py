@@ -48,7 +48,7 @@ router = APIRouter(prefix="/v1/orders", tags=["orders"])
     responses={
         200: {"description": "It replaced the order of this accession number.", "model": OrderView},
         201: {"description": "It is new."},
-        **problems(413, 415, 422),
+        **problems(400, 413, 415, 422),
     },
     openapi_extra={
         "requestBody": {

@@ -71,6 +71,7 @@ def test_the_guard_watches_the_process_of_the_experts(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # on two slow cores that others use as well
 def test_the_demo_speaks_to_nobody_and_logs_no_patient(tmp_path: Path) -> None:
     run = guarded("from app.cli import main; main()", tmp_path, "demo", "--out", "demo")
     assert run.returncode == 0, run.stderr

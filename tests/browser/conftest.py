@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser
 from workbench_site import PASSWORD, Site, Visit, reported_ct, wait_for
 
 from app.accounts import Account, Scope
@@ -20,17 +18,6 @@ from app.bootstrap import open_program
 from app.settings import load_settings
 from dicom_io.identity import study_key
 from dicom_io.phantom.write import write_patient
-
-CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="session")
@@ -66,18 +53,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     said = log.read_text()
     assert "Traceback" not in said
     assert "PHANTOM" not in said
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    program = CHROMIUM if Path(CHROMIUM).exists() else shutil.which("chromium")
-    if program is None:
-        pytest.skip("chromium is not installed")
-    expect.set_options(timeout=30_000)  # a loaded machine is no failure
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

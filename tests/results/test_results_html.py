@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from app.results.record import Record
 from app.results.report_html import html_page
-
-CHROMIUM = Path("/usr/bin/chromium")
 
 
 def test_text_is_escaped_and_outside_loads_are_forbidden(ct_record: Record) -> None:
@@ -26,17 +21,6 @@ def test_without_pictures_the_page_is_small(ct_record: Record) -> None:
     page = html_page(ct_record, with_pictures=False)
     assert b"data:image" not in page
     assert len(page) < 40_000
-
-
-@pytest.fixture
-def browser() -> Iterator[object]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    if not CHROMIUM.exists():
-        pytest.skip("Chromium is not installed at /usr/bin/chromium")
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 def test_a_sentence_lights_its_region_and_opens_its_source(browser, ct_record: Record, tmp_path: Path) -> None:
