@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -17,11 +18,25 @@ if TYPE_CHECKING:
     from dicom_io.study import Study
     from expert_models.bundles.shelf import Shelf
     from expert_models.finding import Finding
+    from expert_models.ports import Expert
 
 experts_app = typer.Typer(help="The experts that examine, and MONAI bundles of yours among them.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 ACTOR = "command line"  # who did it, in the audit trail
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An expert on one line. reason: why it cannot be used. not_reported: channels of a bundle without a code."""
+
+    name: str
+    version: str = ""
+    answers_for: tuple[str, ...] = ()
+    is_added: bool = False
+    is_trusted: bool = False
+    not_reported: tuple[str, ...] = ()
+    reason: str = ""
 
 
 @experts_app.command("list")
@@ -34,31 +49,17 @@ def list_experts(as_json: AsJson = False) -> None:
 
     settings = open_settings()
     registry, shelf = open_registry(settings), open_shelf(settings)
-    rows = []
-    for label, expert in registry.ready.items():
-        added = shelf.added(label) if label in shelf.names() else None
-        rows.append(
-            {
-                "name": expert.tag.name,
-                "version": expert.tag.version,
-                "answers_for": [concept.meaning for concept in expert.concepts],
-                "is_added": added is not None,
-                "is_trusted": added is not None and added.record.is_trusted,
-                "not_reported": list(added.unmapped) if added else [],
-                "reason": "",
-            }
-        )
-    rows += [{"name": label, "reason": reason} for label, reason in registry.missing.items()]
+    rows = [listed(label, expert, shelf) for label, expert in registry.ready.items()]
+    rows += [Listed(label, reason=reason) for label, reason in registry.missing.items()]
     if as_json:
-        print_json(rows)
+        print_json([asdict(row) for row in rows])
         return
     for row in rows:
-        if row["reason"]:
-            out.print(f"[yellow]missing[/yellow] {escape(str(row['name']))}: {escape(str(row['reason']))}")
+        if row.reason:
+            out.print(f"[yellow]missing[/yellow] {escape(row.name)}: {escape(row.reason)}")
             continue
-        trust = " (added, trusted)" if row["is_trusted"] else " (added)" if row["is_added"] else ""
-        told = ", ".join(map(str, row["answers_for"]))  # type: ignore[call-overload]
-        out.print(f"{escape(str(row['name']))} {escape(str(row['version']))}{trust}: {escape(told)}")
+        trust = " (added, trusted)" if row.is_trusted else " (added)" if row.is_added else ""
+        out.print(f"{escape(row.name)} {escape(row.version)}{trust}: {escape(', '.join(row.answers_for))}")
 
 
 @experts_app.command("add")
@@ -151,6 +152,15 @@ def try_expert(
             out.print(f"{rows[-1]['seconds']} s", style="dim")
     if as_json:
         print_json(rows)
+
+
+def listed(label: str, expert: Expert, shelf: Shelf) -> Listed:
+    """The line of an expert that is ready."""
+    told = tuple(concept.meaning for concept in expert.concepts)
+    if label not in shelf.names():
+        return Listed(expert.tag.name, expert.tag.version, told)
+    added = shelf.added(label)
+    return Listed(expert.tag.name, expert.tag.version, told, True, added.record.is_trusted, added.unmapped)
 
 
 def open_shelf(settings: Settings) -> Shelf:

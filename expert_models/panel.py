@@ -105,8 +105,8 @@ class Panel:
             wanted += accepted
             read += worth_reading(accepted)
         for number, series in enumerate(study, 1):
+            finer = max((each.volume.shape[0] for each in read if _covers(each, series)), default=0)
             if series in wanted and series not in read:
-                finer = max(each.volume.shape[0] for each in read if _covers(each, series))
                 yield (
                     f"Series {number} of {len(study.series)} ({series.volume.shape[0]} slices) was not read by the "
                     f"experts: another series shows the same place in {finer} slices."

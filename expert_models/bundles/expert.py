@@ -68,21 +68,11 @@ class BundleExpert:
 
     def prepare(self) -> None:
         """Check that no file has changed, build the network and load its weights."""
-        with self._building:
-            if self._pipeline is None:
-                from expert_models.bundles.run import Pipeline
-
-                added = self._added
-                added.check_files()
-                self._pipeline = Pipeline(
-                    added.layout, added.card.settings, self._device, is_trusted=added.record.is_trusted
-                )
+        self._loaded()
 
     def examine(self, series: Series, masks: Masks) -> Sequence[Finding]:
         """Each channel of the card, in its order. An organ that is not seen is not assessed; a lesion is absent."""
-        self.prepare()
-        assert self._pipeline is not None  # noqa: S101 - for the type checker
-        outlined = self._pipeline.outline(series.volume)
+        outlined = self._loaded().outline(series.volume)
         found: list[Finding] = []
         for channel in self._added.card.channels:
             mask = outlined.mask(channel.number, channel.threshold)
@@ -92,6 +82,16 @@ class BundleExpert:
                 else self._lesions(channel, mask, series, masks)
             )
         return found
+
+    def _loaded(self) -> Pipeline:
+        with self._building:
+            if self._pipeline is None:
+                from expert_models.bundles.run import Pipeline
+
+                added, is_trusted = self._added, self._added.record.is_trusted
+                added.check_files()
+                self._pipeline = Pipeline(added.layout, added.card.settings, self._device, is_trusted=is_trusted)
+            return self._pipeline
 
     def _organ(self, channel: Channel, mask: Mask, series: Series, masks: Masks) -> list[Finding]:
         if not mask.any():

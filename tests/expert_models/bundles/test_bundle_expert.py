@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pytest
 
 from dicom_io.study import Modality, Series, Volume
+from expert_models.bundles.safe import HOMES
 from expert_models.codes import IMAGED_VOLUME, MEAN_ATTENUATION, VOLUME
 from expert_models.finding import Code, Finding, Presence, Side
 
@@ -142,6 +144,11 @@ def test_without_an_inversion_the_answer_is_brought_back_by_its_affine(
     series.volume.voxels[drawn] = 120
     (finding,) = shelved(bundle).examine(series, masks)
     np.testing.assert_array_equal(mask_of(finding, series, masks), drawn)
+
+
+def test_every_class_that_is_used_unseen_is_one_of_monai() -> None:
+    for name, home in HOMES.items():
+        assert callable(getattr(import_module(home), name)), name
 
 
 def test_it_refuses_what_is_no_ct_volume(layouts: Any, shelved: Callable[..., Any]) -> None:
