@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 OUR_SYSTEM = "urn:wetread:accession"
 LONGEST_ACCESSION = 16  # characters of a DICOM accession number (PS3.5 table 6.2-1, VR SH)
+LONGEST_KEPT = 200  # images state longer ones than the standard allows
 WITHDRAWN = ("revoked", "entered-in-error")
 
 
@@ -21,6 +23,15 @@ class Order:
     def __post_init__(self) -> None:
         if not self.accession.strip():
             raise ValueError("an order needs an accession number")
+        if len(self.accession) > LONGEST_KEPT:
+            raise ValueError(f"an accession number has at most {LONGEST_KEPT} characters")
+        if not all(map(is_text, (self.accession, self.indication, self.procedure))):
+            raise ValueError("it holds a character that no text has, such as NUL or half of a surrogate pair")
+
+
+def is_text(line: str) -> bool:
+    """Whether it holds neither control characters nor halves of a character: databases and encodings refuse them."""
+    return not any(unicodedata.category(each) in ("Cc", "Cs") for each in line)
 
 
 def order_from_fhir(body: Mapping[str, object]) -> Order:

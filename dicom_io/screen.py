@@ -36,6 +36,9 @@ MODALITIES = frozenset(each.value for each in Modality)
 REPORTS = frozenset([BasicTextSRStorage, EnhancedSRStorage, ComprehensiveSRStorage])
 MULTI_FRAME_CT = frozenset([EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage])
 
+LONGEST_UID = 64  # characters (PS3.5 section 9.1)
+UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+
 # What other objects are called in a sentence, by SOP class, and by the start of its UID for whole families of them.
 OTHERS = {
     EncapsulatedPDFStorage: "it is a PDF document wrapped as DICOM, not an image",
@@ -94,6 +97,8 @@ def refusal(dataset: Dataset) -> str | None:
         return "it does not say what kind of DICOM object it is"
     if not (text(dataset, "StudyInstanceUID") and text(dataset, "SOPInstanceUID")):
         return "it does not say which study it belongs to, or lacks an instance UID"
+    if any(len(text(dataset, keyword)) > LONGEST_UID for keyword in UIDS):
+        return f"one of its UIDs is longer than the {LONGEST_UID} characters that DICOM allows"
     if kind in REPORTS:
         return None
     if modality and modality not in MODALITIES:

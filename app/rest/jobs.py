@@ -108,7 +108,10 @@ def keep_order(program: Program, caller: Caller, study_uid: str, request: Report
         if order.accession != accession:
             raise Problem(422, "the ServiceRequest has another accession number than the images")
     else:
-        order = Order(accession, " ".join(request.indication.split()), " ".join(request.procedure.split()))
+        try:
+            order = Order(accession, " ".join(request.indication.split()), " ".join(request.procedure.split()))
+        except ValueError as exc:
+            raise Problem(422, f"the order cannot be kept: {exc}") from exc
     program.orders.put(order)
     program.audit.record(caller.actor, "order received", key_of(program, study_uid))
 

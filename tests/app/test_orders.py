@@ -50,6 +50,9 @@ def test_our_own_system_is_known_and_text_goes_before_a_code() -> None:
         (request(identifier=[{"type": ACSN, "value": 7}]), "value is not a string"),
         (request(code="CT"), "code is not a CodeableConcept"),
         (request(note=["smoker"]), "note is not a list of objects"),
+        (request(note=[{"text": "half a pair: \ud83d"}]), "a character that no text has"),
+        (request(reasonCode=[{"text": "a NUL: \0"}]), "a character that no text has"),
+        (request(identifier=[{"type": ACSN, "value": "A\x001"}]), "a character that no text has"),
     ],
 )
 def test_what_is_missing_or_wrong_is_one_sentence(body: dict[str, object], said: str) -> None:

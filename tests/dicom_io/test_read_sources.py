@@ -134,6 +134,14 @@ def test_a_modality_that_is_no_code_is_not_repeated(make) -> None:
     assert "Doe" not in str(refusal(make.dx(Modality="Doe^Jane")))
 
 
+@pytest.mark.filterwarnings("ignore:The value length")
+def test_a_uid_that_is_too_long_is_refused_before_a_database_does(make) -> None:
+    assert refusal(make.dx(StudyInstanceUID="1." + "2" * 62)) is None
+    assert refusal(make.dx(StudyInstanceUID="1." + "2" * 63)) == (
+        "one of its UIDs is longer than the 64 characters that DICOM allows"
+    )
+
+
 def test_a_folder_is_read_through_in_order_without_system_files(make, tmp_path: Path) -> None:
     folder = tmp_path / "disc"
     make.save(folder / "b", make.dx())

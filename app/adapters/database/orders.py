@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from app.adapters.database.engine import Database
 from app.adapters.database.tables import idempotency, orders
-from app.orders import Order
+from app.orders import Order, is_text
 
 
 class DatabaseOrders:
@@ -28,6 +28,8 @@ class DatabaseOrders:
 
     def get(self, accession: str) -> Order:
         """KeyError when there is none."""
+        if not is_text(accession):
+            raise KeyError("no order can have it")
         with self._database.reading() as connection:
             row = connection.execute(sa.select(orders).where(orders.c.accession == accession)).one_or_none()
         if row is None:
