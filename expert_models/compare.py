@@ -7,6 +7,7 @@ flips within that variation is called stable.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -18,16 +19,21 @@ from scipy.optimize import linear_sum_assignment
 from dicom_io.study import Series, Study
 from expert_models.codes import (
     ANATOMY,
+    ATELECTASIS,
     CARDIOMEGALY,
     CARDIOTHORACIC_RATIO,
+    CONSOLIDATION,
     HEART,
     LONG_AXIS,
     LUNG,
     LUNG_MASS,
     LUNG_NODULE,
+    PLEURAL_EFFUSION,
+    PNEUMOTHORAX,
+    PULMONARY_EDEMA,
     VOLUME,
 )
-from expert_models.finding import Box, Change, Code, Comparison, Finding, Presence
+from expert_models.finding import Box, Change, Code, Comparison, Finding, Presence, Side
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,9 @@ REPEATABILITY = (
 )
 
 FOCAL = frozenset({LUNG_NODULE, LUNG_MASS})  # several of them in one lung: matched by place
+# At most one on a side: matched by concept and side. Of anything else, such as an added expert's lesions of the liver,
+# nothing says which is which in the prior, so it is not compared.
+DIFFUSE = frozenset({CARDIOMEGALY, PLEURAL_EFFUSION, PNEUMOTHORAX, CONSOLIDATION, ATELECTASIS, PULMONARY_EDEMA, HEART})
 NEAREST = 0.15  # of the lung's extent: how far a lesion may seem to move with breathing and posture
 
 Placed = tuple[Finding, npt.NDArray[np.float64]]  # a lesion and where in its lung it lies
@@ -109,13 +118,14 @@ def _diffuse(study: Study, now: Sequence[Finding], prior: Study, then: Sequence[
     Where cardiomegaly was absent twice, the heart itself is compared: a heart may grow and still be of normal size.
     """
     before = {(each.concept, each.side): each for each in then}
+    several = _repeated(now) | _repeated(then)
     comparisons = []
     said_of_heart = False
     for finding in sorted(now, key=lambda each: each.concept in ANATOMY):
         old = before.get((finding.concept, finding.side))
-        if old is None or finding.concept in FOCAL or Presence.NOT_ASSESSED in (finding.presence, old.presence):
+        if old is None or finding.concept not in DIFFUSE or (finding.concept, finding.side) in several:
             continue
-        if finding.concept in ANATOMY and (finding.concept != HEART or said_of_heart):
+        if Presence.NOT_ASSESSED in (finding.presence, old.presence) or (finding.concept == HEART and said_of_heart):
             continue
         if finding.presence is old.presence is Presence.ABSENT or not _same_view(study, finding, prior, old):
             continue
@@ -125,6 +135,13 @@ def _diffuse(study: Study, now: Sequence[Finding], prior: Study, then: Sequence[
         said_of_heart = said_of_heart or finding.concept == CARDIOMEGALY
         comparisons.append(_comparison(change, study, finding, prior, old, growth))
     return comparisons
+
+
+def _repeated(findings: Sequence[Finding]) -> set[tuple[Code, Side | None]]:
+    """Concepts and sides of which there is more than one in one series."""
+    series = (each.regions[0].series_uid if each.regions else "" for each in findings)
+    counts = Counter((each.concept, each.side, uid) for each, uid in zip(findings, series, strict=True))
+    return {(concept, side) for (concept, side, _), count in counts.items() if count > 1}
 
 
 def _changed(finding: Finding, old: Finding) -> tuple[Change | None, float | None]:

@@ -8,6 +8,7 @@ import pytest
 from expert_models.codes import (
     CARDIOMEGALY,
     CARDIOTHORACIC_RATIO,
+    CONSOLIDATION,
     HEART,
     LONG_AXIS,
     LUNG,
@@ -18,7 +19,7 @@ from expert_models.codes import (
     VOLUME,
 )
 from expert_models.compare import comparable_prior, compare_findings, tracking_uid
-from expert_models.finding import Box, Change, Presence, Side
+from expert_models.finding import Box, Change, Code, Presence, Side
 
 PRESENT, ABSENT, UNSURE = Presence.PRESENT, Presence.ABSENT, Presence.INDETERMINATE
 
@@ -171,3 +172,18 @@ def test_a_tracking_uid_is_a_valid_uid_and_always_the_same(make: Any) -> None:
     assert uid == tracking_uid("2.0", finding) != tracking_uid("2.1", finding)
     assert re.fullmatch(r"2\.25\.(0|[1-9]\d*)", uid)
     assert len(uid) <= 64
+
+
+def test_lesions_that_nobody_can_tell_apart_are_not_compared(make: Any) -> None:
+    """Two consolidations beside one, and an added expert's lesions of the liver: which became which is not known."""
+    now, then = make.study(make.ct()), make.study(make.ct("1.9"), uid="2.0")
+
+    def volume(concept: Code, ml: float, uid: str) -> Any:
+        return make.found(concept, series_uid=uid, measured=(VOLUME, ml, MILLILITER))
+
+    lesion = Code("126851005", "SCT", "Neoplasm of liver")
+    one, other, before = (volume(CONSOLIDATION, ml, uid) for ml, uid in ((9, "1.2"), (2, "1.2"), (5, "1.9")))
+    assert compare_findings(now, [one, other], then, [before]) == []
+    assert compare_findings(now, [volume(lesion, 9, "1.2")], then, [volume(lesion, 5, "1.9")]) == []
+    (alone,) = compare_findings(now, [one], then, [before])
+    assert alone.change is Change.LARGER
