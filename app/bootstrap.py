@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import structlog
 
 from app.context import ArchiveInContext
-from app.errors import AppError, BadSetting, UnknownBackend
+from app.errors import WHY, AppError, BadSetting, StorageFailed, UnknownBackend
 from app.pipeline import Parts
 from app.ports import Accounts, Audit, Deliveries, Jobs, Orders, Queue, Requests, Versions, Worklist
 from app.settings import Settings
@@ -98,7 +98,7 @@ def open_program(settings: Settings) -> Program:
     masks = open_masks(settings)
     library = open_library(settings)
     database = Database(settings.url_of("database_url"))
-    versions, orders = DatabaseReports(database), DatabaseOrders(database)
+    versions, orders = DatabaseReports(database, settings.destinations), DatabaseOrders(database)
     parts = Parts(
         archive=ArchiveInContext(archive, orders, versions),
         experts=open_experts(settings, masks),
@@ -226,7 +226,11 @@ def open_registry(settings: Settings) -> Registry:
     """The experts that ship, those that are installed, and the bundles that were added below home."""
     from expert_models.registry import registered
 
-    return registered(settings.device, settings.home.expanduser() / "experts")
+    shelf = settings.home.expanduser() / "experts"
+    try:
+        return registered(settings.device, shelf)
+    except OSError as exc:
+        raise StorageFailed(f"{shelf} cannot be read: {WHY.get(exc.errno or 0, exc.strerror)}") from exc
 
 
 def isolated(settings: Settings, registry: Registry, label: str) -> Isolated:

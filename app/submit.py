@@ -36,9 +36,8 @@ def submit(program: Program, study_uid: str, requested_by: str) -> Job:
 def job_of(program: Program, study_uid: str, requested_by: str) -> Job:
     """The same without telling the queue, for those who run the job themselves."""
     note(program, study_uid)
-    job, is_new = program.jobs.submit(study_uid, content_of(program, study_uid), requested_by)
-    if is_new:
-        program.audit.record(requested_by, "report requested", study_key(study_uid, program.secret), job=job.id)
+    job, _ = program.jobs.submit(study_uid, content_of(program, study_uid), requested_by)
+    program.audit.record(requested_by, "report requested", study_key(study_uid, program.secret), job=job.id)
     return job
 
 

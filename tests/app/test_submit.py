@@ -21,11 +21,14 @@ def opened(home: Path, queue_url: str = "huey+memory:") -> tuple[Program, str]:
     return program, program.archive.ingest([CT_SMALL]).study_uids[0]
 
 
-def test_a_study_submitted_twice_is_one_job_and_one_entry(tmp_path: Path) -> None:
+def test_a_study_submitted_twice_is_one_job_and_both_are_audited(tmp_path: Path) -> None:
     program, uid = opened(tmp_path)
     first, second = submit(program, uid, "pacs"), submit(program, uid, "rest")
     assert first.id == second.id
-    assert [entry.actor for entry in program.audit.entries()] == ["pacs"]
+    assert [(entry.actor, entry.detail["job"]) for entry in program.audit.entries()] == [
+        ("rest", first.id),
+        ("pacs", first.id),
+    ]
     assert [row.job_id for row in program.worklist.rows()] == [first.id]
     assert uid not in str(program.audit.entries())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -13,6 +14,7 @@ from alembic.script import ScriptDirectory
 from app.adapters.database.engine import MIGRATIONS, Database
 from app.adapters.database.tables import HEAD, metadata
 from app.adapters.database.versions import DatabaseReports
+from app.errors import StorageFailed
 from app.results.record import REPORT_JSON
 from medmllm.report import Report, Section, Sentence
 
@@ -29,6 +31,16 @@ def test_the_migrations_make_the_tables_as_they_are_declared(database: Database)
     with database.reading() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)
     assert differences == []
+
+
+def test_a_database_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
+    first, second = (Database(f"sqlite:///{tmp_path}/wetread.db") for _ in range(2))
+    with first.writing() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StorageFailed, match="schema 9999 of a newer wetread"), second.reading():
+        pass
+    first.close()
+    second.close()
 
 
 def test_a_database_made_before_migrations_were_kept_is_taken_over(tmp_path: Path) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 import sqlalchemy as sa
 import structlog
 
 from app.adapters.database.engine import Database
 from app.adapters.database.tables import deliveries
-from app.adapters.database.versions import DatabaseReports
-from app.outgoing import MOST_ATTEMPTS, Delivery, DeliveryState, pause_s, without_password
+from app.adapters.database.versions import DatabaseReports, note_deliveries
+from app.outgoing import MOST_ATTEMPTS, Delivery, DeliveryState, pause_s
 from dicom_io.identity import study_key
 from medmllm.report import Report
 
@@ -27,7 +26,7 @@ class DatabaseOutbox:
     ) -> None:
         self._database = database
         self._versions = versions
-        self._destinations = tuple(dict.fromkeys(map(without_password, destinations)))
+        self._destinations = tuple(destinations)
         self._secret = secret
 
     def announce(self, report: Report) -> None:
@@ -35,15 +34,8 @@ class DatabaseOutbox:
         numbers = [each.number for each in self._versions.history(report.study_uid) if each.report == report]
         if not numbers:
             raise ValueError("a report is announced after it was saved")
-        now = datetime.now(UTC)
         with self._database.writing() as connection:
-            self._database.alone(connection, deliveries)
-            for destination in self._destinations:
-                key = {"study_uid": report.study_uid, "version": numbers[-1], "destination": destination}
-                known = sa.select(deliveries.c.id).filter_by(**key)
-                if connection.scalar(known) is None:
-                    row = {"id": uuid4().hex, "state": DeliveryState.WAITING, "created_at": now, "due_at": now}
-                    connection.execute(deliveries.insert().values(**key, **row))
+            note_deliveries(self._database, connection, report.study_uid, numbers[-1], self._destinations)
         log.info(
             "report saved",
             study=study_key(report.study_uid, self._secret),

@@ -91,6 +91,8 @@ class Database:
                 current = sa.inspect(connection).has_table("alembic_version") and connection.scalar(
                     sa.text("SELECT version_num FROM alembic_version")
                 )
+            if current and str(current) > HEAD:  # our numbers are in order
+                raise StorageFailed(f"the database has the schema {current} of a newer wetread; this one knows {HEAD}")
             if current != HEAD:
                 self._migrate()
             self._is_current = True

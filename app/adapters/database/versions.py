@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import sqlalchemy as sa
 
 from app.adapters.database.engine import Database
-from app.adapters.database.tables import reports
+from app.adapters.database.tables import deliveries, reports
 from app.errors import Outdated
+from app.outgoing import DeliveryState, without_password
 from app.ports import Reports
 from app.results.record import REPORT_JSON
 from app.versions import Version
@@ -16,10 +19,11 @@ from medmllm.report import Report
 
 
 class DatabaseReports:
-    """Implements app.ports.Versions."""
+    """Implements app.ports.Versions. destinations: where each version goes, noted in the transaction that keeps it."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, destinations: Sequence[str] = ()) -> None:
         self._database = database
+        self._destinations = tuple(destinations)
 
     def save(self, report: Report) -> None:
         """Keep a new version of the study's report, written by the writer it names."""
@@ -91,7 +95,23 @@ class DatabaseReports:
                     body=REPORT_JSON.dump_json(report).decode(),
                 )
             )
+            note_deliveries(self._database, connection, report.study_uid, version.number, self._destinations)
         return version
+
+
+def note_deliveries(
+    database: Database, connection: sa.Connection, study_uid: str, version: int, destinations: Sequence[str]
+) -> None:
+    """Note that a version is to go to these URLs, which lose their passwords; what is noted already stays as it is."""
+    if not destinations:
+        return
+    database.alone(connection, deliveries)
+    now = datetime.now(UTC)
+    for destination in map(without_password, destinations):
+        key = {"study_uid": study_uid, "version": version, "destination": destination}
+        if connection.scalar(sa.select(deliveries.c.id).filter_by(**key)) is None:
+            row = {"id": uuid4().hex, "state": DeliveryState.WAITING, "created_at": now, "due_at": now}
+            connection.execute(deliveries.insert().values(**key, **row))
 
 
 class _ReportsOfJob:

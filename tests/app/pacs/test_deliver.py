@@ -16,7 +16,7 @@ from pynetdicom.presentation import StoragePresentationContexts
 
 from app.accounts import Account, Scope
 from app.bootstrap import Program, open_program
-from app.errors import BadSetting
+from app.errors import BadSetting, StorageFailed
 from app.outgoing import DeliveryState
 from app.pacs.batch import parse_query
 from app.pacs.deliver import deliver_due, reason_to_drop
@@ -102,6 +102,19 @@ def test_a_destination_that_is_no_longer_one(
     assert (delivery.state, delivery.reason) == (DeliveryState.DROPPED, "there is no report on this study")
 
 
+class DeadAudit:
+    """A trail that cannot be written."""
+
+    def record(self, actor: str, action: str, study_key: str = "", **detail: str | int) -> None:
+        raise StorageFailed("the database does not work: it is away")
+
+    def entries(self, *, study_key: str | None = None, limit: int = 1000) -> tuple[Any, ...]:
+        return ()
+
+    def broken_at(self) -> int | None:
+        return None
+
+
 class NoVersions:
     """Versions of which there are none."""
 
@@ -149,7 +162,8 @@ def test_a_draft_never_takes_the_place_of_a_signed_report(
     program = here(tmp_path, results_to=store.url, organization="Test Hospital")
     announced(program, film(), uid("study"))
     ada = Account("ada", "Dr. Ada Lovelace", frozenset({Scope.SIGN}))
-    sign(program, uid("study"), ada, 1)
+    with pytest.raises(StorageFailed):  # the process or the database dies right after the signature is kept
+        sign(replace(program, audit=DeadAudit()), uid("study"), ada, 1)
     later = draft(uid("study"), "A draft, after the order was changed.")
     program.parts.reports.save(later)
     program.parts.outbox.announce(later)
