@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -157,6 +158,10 @@ def attempt(job: Job, desk: Desk, lease: Lease) -> Callable[[], None]:
         make_report(job, desk, lease)
     except Exception as exc:
         return partial(give_back, job, desk, lease.stage, exc)
+    except KeyboardInterrupt:
+        with suppress(AppError):  # else its lease ends
+            desk.jobs.postpone(job.id, desk.worker, "it was interrupted", 0)
+        raise
     return partial(desk.jobs.finish, job.id, desk.worker)
 
 

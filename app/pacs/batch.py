@@ -9,12 +9,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from time import monotonic, sleep
 
 from pydicom.datadict import tag_for_keyword
 
 from app.bootstrap import Program, open_peer
 from app.errors import AppError, BadSetting, NothingToReport, PeerUnavailable
-from app.jobs import JobState
+from app.jobs import Job, JobState
 from app.pacs.deliver import deliver_due
 from app.pacs.priors import OURS, bring_priors, is_absent, retrieve
 from app.submit import job_of, submit
@@ -26,6 +27,7 @@ from dicom_io.ports import Peer, RemoteStudy
 
 SCHEME = "pacs:"
 REQUESTED_BY = "batch"
+LOOK_EVERY_S = 0.5  # whether a job that somebody holds is done, or left alone
 FETCH_WITHIN_S = 1800.0  # for one study
 
 
@@ -108,6 +110,17 @@ def _is_here(program: Program, peer: Peer, study: RemoteStudy) -> bool:
     return not is_absent(program, study)
 
 
+def _made(program: Program, job_id: str) -> Job:
+    """The job after it was run here. One that somebody holds is waited for: it may be a run of ours that was killed."""
+    desk, until = desk_of(program, before=partial(bring_priors, program)), monotonic() + program.settings.lease_s + 1
+    while True:
+        run_job(job_id, desk)
+        job = program.jobs.get(job_id)
+        if job.state is not JobState.RUNNING or monotonic() > until:
+            return job
+        sleep(LOOK_EVERY_S)
+
+
 def _enqueue(program: Program, uid: str) -> str:
     job = submit(program, uid, REQUESTED_BY)
     return "done before" if job.state is JobState.DONE else "in the queue"
@@ -117,9 +130,8 @@ def _report(program: Program, uid: str) -> str:
     job = job_of(program, uid, REQUESTED_BY)
     if job.state is JobState.DONE:
         return "done before"
-    run_job(job.id, desk_of(program, before=partial(bring_priors, program)))
+    job = _made(program, job.id)
     deliver_due(program)
-    job = program.jobs.get(job.id)
     match job.state:
         case JobState.DONE:
             return "reported"

@@ -241,6 +241,17 @@ def test_a_long_job_keeps_its_lease_and_tells_its_stage(office: Office) -> None:
     assert office.jobs.get(job.id).state is JobState.DONE
 
 
+def test_an_interrupted_job_is_given_back_at_once(office: Office) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    job = office.job()
+    with pytest.raises(KeyboardInterrupt):
+        run_job(job.id, office.desk(FakeParts(meanwhile={"examine": interrupt})))
+    run_job(job.id, office.desk(FakeParts()))
+    assert office.jobs.get(job.id).state is JobState.DONE
+
+
 def test_a_draft_after_a_signature_says_so(office: Office) -> None:
     run_job(office.job().id, office.desk(FakeParts()))
     assert office.versions.newest(UID).report.notices == ()
