@@ -50,8 +50,17 @@ class Layout:
     @property
     def modality(self) -> str:
         """Of its input image, "" where the metadata do not say."""
-        data_format = _table(self.metadata, "network_data_format")
-        return str(_table(_table(data_format, "inputs"), "image").get("modality", ""))
+        return str(_table(self._inputs, "image").get("modality", ""))
+
+    @property
+    def input_channels(self) -> int:
+        """How many pictures it reads at once, 1 where the metadata do not say."""
+        count = _table(self._inputs, "image").get("num_channels", 1)
+        return max(count if isinstance(count, int) else 1, len(self._inputs))
+
+    @property
+    def _inputs(self) -> Mapping[str, Any]:
+        return _table(_table(self.metadata, "network_data_format"), "inputs")
 
 
 def read_layout(folder: Path) -> Layout:

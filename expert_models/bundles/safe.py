@@ -55,6 +55,8 @@ def check_kind(layout: Layout) -> None:
     modality = layout.modality.upper()
     if modality and modality != "CT":
         raise BundleRefused(f"it reads {layout.modality}; bundles for CT can be added")
+    if layout.input_channels > 1:
+        raise BundleRefused(f"it reads {layout.input_channels} pictures at once; bundles that read one can be added")
     for section in SECTIONS:
         if section not in layout.config:
             raise BundleRefused(f"its inference configuration has no {section!r}")

@@ -157,6 +157,18 @@ def test_detection_is_refused_with_the_reason(layouts: Any, shelf: Shelf, tmp_pa
     assert "needs torchvision" in refusal(shelf, layouts.nodule_detection().write(tmp_path / "source"), trusted=True)
 
 
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [({"modality": "MR"}, "it reads MR"), ({"modality": "CT", "num_channels": 2}, "it reads 2 pictures at once")],
+)
+def test_what_is_no_single_ct_is_refused(
+    layouts: Any, shelf: Shelf, tmp_path: Path, image: dict[str, Any], reason: str
+) -> None:
+    bundle = layouts.spleen()
+    bundle.metadata["network_data_format"]["inputs"] = {"image": image}
+    assert reason in refusal(shelf, bundle.write(tmp_path / "source"), trusted=True)
+
+
 def test_paths_links_and_excess_are_refused(layouts: Any, shelf: Shelf, tmp_path: Path) -> None:
     for name in ("../escaped.txt", "/tmp/escaped.txt", "a\\..\\..\\escaped.txt"):
         with zipfile.ZipFile(tmp_path / "slip.zip", "w") as archive:
