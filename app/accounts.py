@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -24,12 +24,16 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A person. name: what they log in with; full_name: what stands under a report they sign."""
+    """A person. name: what they log in with; full_name: what stands under a report they sign.
+
+    password_mark: another one for each password, so that a session notices that it was changed; it reveals nothing.
+    """
 
     name: str
     full_name: str
     scopes: frozenset[Scope]
     is_disabled: bool = False
+    password_mark: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.name.strip() or not self.full_name.strip():

@@ -29,7 +29,7 @@ ROOT = "/workbench"
 COOKIE = "wetread-session"
 LONGEST_S = 12 * 3600.0  # a session ends after a shift
 MOST_SESSIONS = 1000
-RECHECK_S = 5.0  # an account that was disabled is out after so long
+RECHECK_S = 5.0  # an account that was disabled, or got another password, is out after so long
 FREE_TRIES = 3  # wrong passwords before the brake is felt
 LONGEST_PAUSE_S = 300.0
 FORGET_S = 3600.0
@@ -109,7 +109,7 @@ class Sessions:
         return secret
 
     def of(self, secret: str | None) -> Session | None:
-        """The session with this secret, while it lasts and its account is not disabled."""
+        """The session with this secret, while it lasts and its account has its password and is not disabled."""
         session = self._kept.get(_digest(secret)) if secret else None
         if session is None or secret is None:
             return None
@@ -127,10 +127,12 @@ class Sessions:
     def _is_still_allowed(self, session: Session, now: float) -> bool:
         if now - session.checked_at > RECHECK_S:
             try:
-                session.account = self._accounts.get(session.account.name)
+                account = self._accounts.get(session.account.name)
             except KeyError:
                 return False
-            session.checked_at = now
+            if account.password_mark != session.account.password_mark:
+                return False
+            session.account, session.checked_at = account, now
         return not session.account.is_disabled
 
 

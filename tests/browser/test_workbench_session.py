@@ -19,13 +19,14 @@ class Clock:
 
 
 class OneAccount:
-    """Knows one account, which can be disabled."""
+    """Knows one account, which can be disabled and get another password."""
 
     def __init__(self) -> None:
         self.is_disabled = False
+        self.mark = "first"
 
     def get(self, name: str) -> Account:
-        return Account(name, "Dr. Reader", frozenset([Scope.READ]), is_disabled=self.is_disabled)
+        return Account(name, "Dr. Reader", frozenset([Scope.READ]), self.is_disabled, self.mark)
 
 
 def test_a_session_ends() -> None:
@@ -46,6 +47,16 @@ def test_a_disabled_account_is_out() -> None:
     accounts.is_disabled = True
     clock.now += RECHECK_S + 1
     assert sessions.of(secret) is None
+
+
+def test_a_new_password_ends_what_the_old_one_opened() -> None:
+    clock, accounts = Clock(), OneAccount()
+    sessions = Sessions(accounts, clock)  # type: ignore[arg-type]
+    secret = sessions.open(accounts.get("reader"))
+    accounts.mark = "second"
+    clock.now += RECHECK_S + 1
+    assert sessions.of(secret) is None
+    assert sessions.of(sessions.open(accounts.get("reader"))) is not None
 
 
 def test_guesses_are_slowed() -> None:

@@ -38,6 +38,9 @@ def test_an_account_logs_in_with_its_password_alone(database: Database) -> None:
     assert accounts.check("reader", PASSWORD) == READER
     assert accounts.check("reader", PASSWORD + " ") is None
     assert accounts.check("nobody", PASSWORD) is None
+    mark = accounts.get("reader").password_mark
+    accounts.add(READER, PASSWORD)
+    assert accounts.get("reader").password_mark not in (mark, ""), "whoever holds the mark sees that it was set anew"
     accounts.disable("reader")
     assert accounts.check("reader", PASSWORD) is None
     assert [each.is_disabled for each in accounts.all()] == [True]

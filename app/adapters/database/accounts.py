@@ -128,7 +128,8 @@ def _scopes(words: str) -> frozenset[Scope]:
 
 def _account(row: sa.Row[tuple[object, ...]]) -> Account:
     fields = row._mapping
-    return Account(fields["name"], fields["full_name"], _scopes(fields["scopes"]), fields["is_disabled"])
+    mark = token_digest(fields["password"])[:16]  # of what is kept, whose salt is random
+    return Account(fields["name"], fields["full_name"], _scopes(fields["scopes"]), fields["is_disabled"], mark)
 
 
 def _token(row: sa.Row[tuple[object, ...]]) -> Token:
