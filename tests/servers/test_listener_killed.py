@@ -58,6 +58,7 @@ class Sender(Thread):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:unclosed <socket")  # pynetdicom's, of refused connections, whenever gc comes
 def test_a_listener_killed_three_times_loses_nothing_that_it_acknowledged(
     tmp_path: Path, free_port: int, wait: Callable[[Callable[[], bool], float, str], None]
 ) -> None:
