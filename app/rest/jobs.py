@@ -8,14 +8,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Path, Response
 from pydantic import StringConstraints
 
-from app.bootstrap import Program
+from app.bootstrap import Program, open_peer
 from app.jobs import Job, JobState
 from app.orders import Order
+from app.pacs.priors import retrieve
 from app.rest.callers import KEY_PATTERN, Caller, Here, Reader, Writer, key_of, study_of
 from app.rest.orders import json_only, understood
 from app.rest.problems import Problem, problems
 from app.rest.views import JobView, ReportRequest
 from app.submit import submit
+from dicom_io.errors import PeerError, PeerSilent
 
 LOOK_AGAIN_S = "3"
 ACCEPTED = {
@@ -39,12 +41,14 @@ router = APIRouter(prefix="/v1", tags=["reports"])
     status_code=202,
     summary="Ask for a report",
     dependencies=[Depends(json_only)],
-    responses={202: ACCEPTED, **problems(400, 404, 413, 415, 422)},
+    responses={202: ACCEPTED, **problems(400, 404, 413, 415, 422, 502, 504)},
 )
 def ask(
     request: ReportRequest, response: Response, caller: Writer, program: Here, idempotency_key: IdempotencyKey = None
 ) -> JobView:
-    """Have a draft report made of a study that came in; answers at once with the job.
+    """Have a draft report made of a study; answers with the job, at once when the study is here.
+
+    A study that is named by its UID and is not here is fetched from the PACS, where one is set.
 
     The same study, unchanged, under the same order is reported on once: the answer is its job, which may be done
     already. An indication or a ServiceRequest is kept as the order of the study's accession number, for this report
@@ -63,17 +67,39 @@ def ask(
 
 
 def study_meant(program: Program, caller: Caller, request: ReportRequest) -> str:
-    """The Study Instance UID of the study to report on. Raises Problem 404."""
+    """The Study Instance UID of the study to report on, which is here by then. Raises Problem 404, 502 and 504."""
     if request.study is not None:
         return study_of(program, caller, request.study)
     uid = request.study_instance_uid or ""
+    if not caller.sees(uid) or not (is_here(program, uid) or is_fetched(program, uid)):
+        raise Problem(404, "there is no such study here; bring it in with POST /v1/studies, or send it over DICOM")
+    return uid
+
+
+def is_here(program: Program, uid: str) -> bool:
+    """Whether the archive has the study."""
     try:
         program.archive.row(uid)
     except KeyError:
-        uid = ""
-    if not uid or not caller.sees(uid):
-        raise Problem(404, "there is no such study here; bring it in with POST /v1/studies, or send it over DICOM")
-    return uid
+        return False
+    return True
+
+
+def is_fetched(program: Program, uid: str) -> bool:
+    """Fetch the study from the PACS, if one is set; whether it came. Raises Problem 502 and 504."""
+    settings = program.settings
+    if not settings.pacs_url:
+        return False
+    peer = open_peer(settings, settings.pacs_url, "pacs_url")
+    try:
+        if not peer.find({"StudyInstanceUID": uid}):
+            return False
+        retrieve(program, peer, uid, settings.prior_deadline_s)
+    except PeerSilent as exc:
+        raise Problem(504, "the study is not here, and the PACS did not send it in time") from exc
+    except PeerError as exc:
+        raise Problem(502, "the study is not here, and the PACS did not hand it over") from exc
+    return is_here(program, uid)
 
 
 def unquoted(key: str | None) -> str:

@@ -113,7 +113,9 @@ class ReportRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     study: str | None = Field(None, pattern=KEY_PATTERN, description="The study's keyed hash.")
-    study_instance_uid: Uid | None = Field(None, description="Or its Study Instance UID, of a study that came in.")
+    study_instance_uid: Uid | None = Field(
+        None, description="Or its Study Instance UID; a study that is not here is fetched from the PACS."
+    )
     indication: Prose = Field("", description="Why the study was made.")
     procedure: Annotated[str, StringConstraints(max_length=400)] = Field("", description="What was asked for.")
     service_request: dict[str, JsonValue] | None = Field(
