@@ -146,7 +146,7 @@ def test_a_request_sent_eight_times_at_once_is_done_once(site: Site) -> None:
         answers = set(pool.map(ask, range(8)))
     assert [status for status, _ in answers] == [202]
     requested = [each for each in site.program.audit.entries(study_key=key) if each.action == "report requested"]
-    assert len({each.detail["job"] for each in requested}) == 1, "whoever asked before it was remembered is audited, too"
+    assert len({each.detail["job"] for each in requested}) == 1, "each that came before it was remembered is audited"
 
 
 def test_an_order_needs_a_number_to_be_kept_under(site: Site) -> None:
