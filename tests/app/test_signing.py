@@ -128,7 +128,7 @@ def test_each_act_is_a_version_an_entry_and_a_delivery(program: Program) -> None
         ("jdoe", "sign", key),
     ]
     assert dict(oldest.detail) == {"version": 2, "edited": 1, "removed": 1, "added": 1}
-    assert [each.version for each in program.deliveries.of_study("1.2.3")] == [2, 3]
+    assert [each.version for each in program.deliveries.of_study("1.2.3")] == [1, 2, 3]  # noted as each was kept
 
 
 def test_nobodys_work_is_overwritten(program: Program) -> None:
