@@ -12,46 +12,21 @@ import struct
 import warnings
 
 from pydicom.uid import (
-    HTJ2K,
-    JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    RLELossless,
 )
 from pynetdicom import AE, _config, evt
 
+from dicom_io.pixels import COMPRESSED
 from dicom_io.screen import IMAGES, REPORTS
 
 IMPLEMENTATION = UID("2.25.265738925157999658036381853509382520229")  # PS3.7 D.3.3.2
 IMPLEMENTATION_VERSION = "WETREAD"  # no number: a file received again after an update must have the same bytes
 
 NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
-COMPRESSED = (  # what pixels.py decodes
-    JPEGLosslessSV1,
-    JPEGLossless,
-    JPEGLSLossless,
-    JPEG2000Lossless,
-    RLELossless,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLSNearLossless,
-    JPEG2000,
-    HTJ2K,
-)
 SYNTAXES_OF: dict[UID, tuple[UID, ...]] = {  # the SOP classes that the archive keeps, by what they are encoded in
     **{UID(uid): (*NATIVE, *COMPRESSED) for uid in sorted(IMAGES)},
     **{UID(uid): NATIVE for uid in sorted(REPORTS)},

@@ -66,6 +66,7 @@ IMAGECODECS = {
     HTJ2KLossless: "htj2k_decode",
     HTJ2KLosslessRPCL: "htj2k_decode",
 }
+COMPRESSED = (*IMAGECODECS, RLELossless)  # every compressed transfer syntax that is decoded here
 
 
 def transfer_syntax(dataset: Dataset) -> UID:

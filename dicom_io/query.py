@@ -28,9 +28,10 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
-from dicom_io.dimse import ANSWER_S, COMPRESSED, MAX_PDU_BYTES, SYNTAXES_OF, entity, file_head, no_delay
+from dicom_io.dimse import ANSWER_S, MAX_PDU_BYTES, SYNTAXES_OF, entity, file_head, no_delay
 from dicom_io.errors import PeerDeclines, PeerError, PeerRefused, PeerSilent
 from dicom_io.narrative import acquired_on
+from dicom_io.pixels import COMPRESSED
 from dicom_io.ports import Fetched, Keep, RemoteStudy
 from dicom_io.read import quiet, text
 from dicom_io.screen import IMAGES

@@ -13,8 +13,9 @@ from pynetdicom import build_context
 
 from app.settings import Settings
 from dicom_io import dimse, listen
-from dicom_io.dimse import COMPRESSED, NATIVE, SYNTAXES_OF, entity
+from dicom_io.dimse import NATIVE, SYNTAXES_OF, entity
 from dicom_io.listen import Listener
+from dicom_io.pixels import COMPRESSED
 
 PAGE = (Path(__file__).parents[3] / "docs" / "pacs.md").read_text()
 

@@ -50,7 +50,7 @@ class FakePacs:
         return Fetched(len(self.files.get(study_uid, ())))
 
     def store(self, files: Sequence[Path]) -> tuple[str, ...]:
-        raise NotImplementedError
+        raise AssertionError("nothing is stored where priors are fetched")
 
 
 def remote(uid: str, when: str | None, modalities: frozenset[str] = DX, **more: str) -> RemoteStudy:
