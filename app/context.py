@@ -1,4 +1,7 @@
-"""What the program knows of a study beyond its images: the order that asked for it, and the reports on its priors."""
+"""What the program knows of a study beyond its images: the order that asked for it, and the reports on its priors.
+
+Of those reports it takes the words that were signed, and the identity of what they found: Tracking UIDs.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from dataclasses import replace
 
 from app.ports import Archive, Histories, Orders
 from dicom_io.study import Study
+from expert_models.tracking import tracked_by
 from medmllm.report import Section
 
 
@@ -21,7 +25,8 @@ class ArchiveInContext:
         """The study with its order's indication and procedure, its priors with the reports signed here."""
         study = self._archive.load(study_uid)
         return replace(
-            self._ordered(study), priors=tuple(self._reported(self._ordered(prior)) for prior in study.priors)
+            self._ordered(study),
+            priors=tuple(self._tracked(self._reported(self._ordered(prior))) for prior in study.priors),
         )
 
     def _ordered(self, study: Study) -> Study:
@@ -48,3 +53,14 @@ class ArchiveInContext:
             return prior
         said = [each.text for part in (Section.FINDINGS, Section.IMPRESSION) for each in signed[-1].section(part)]
         return replace(prior, report=" ".join(said))
+
+    def _tracked(self, prior: Study) -> Study:
+        """With what the newest version of our report on it follows; a draft too, for drafts go to the PACS as well.
+
+        Before what other reports follow: our own findings are told apart by the very place that we wrote down.
+        """
+        history = self._reports.history(prior.uid)
+        if not history:
+            return prior
+        report = history[-1].report
+        return replace(prior, tracked=(*tracked_by(prior.uid, report.findings, report.comparisons), *prior.tracked))

@@ -3,6 +3,7 @@
     <folder>/<patient key>/<study key>/<sha256>.dcm         one DICOM instance, its bytes as they came
                                        <sha256>.left.json   an instance of the study that is not used, and why
                                        <sha256>.row.json    a line of the list of studies
+                                       <sha256>.marks.json  what a report of measurements follows over time
     <folder>/incoming/                                      files being written
 
 Every file is written under a passing name, synced to the disk and then renamed, so a file with its final name is
@@ -34,6 +35,7 @@ from dicom_io.narrative import acquired_on
 from dicom_io.read import Found, Source, find, parse, parse_file, quiet, text
 from dicom_io.screen import is_image, modality_of, refusal
 from dicom_io.study import LeftOut, Modality, Study
+from dicom_io.tracked import Mark, marks_from_json, marks_of, marks_to_json, placed
 
 STALE_SECONDS = 24 * 3600  # what a killed ingest left in incoming/ for so long is removed
 Progress = Callable[[int, int], None]
@@ -142,7 +144,7 @@ class FolderArchive:
             instances, left_out = _read(folder.path)
             if elsewhere:
                 left_out.append(LeftOut(f"{elsewhere} images", "they carry the study's UID but another patient's id"))
-            study = assemble(instances, self._secret, left_out)
+            study = _with_marks(assemble(instances, self._secret, left_out), folder.path)
             priors: list[Study] = []
             for earlier in self._earlier(folder, study):
                 prior, reason = self._prior(earlier, instances[0].dataset)
@@ -224,6 +226,8 @@ class FolderArchive:
             return
         folder = self._folder / patient_key(dataset, self._secret) / study_key(uid, self._secret)
         name = sha256(data).hexdigest()
+        if marks := marks_of(dataset):
+            self._keep(folder / f"{name}.marks.json", marks_to_json(marks).encode(), batch)
         if reason is not None:
             note = json.dumps({"name": each.name, "reason": reason}, sort_keys=True)
             self._keep(folder / f"{name}.left.json", note.encode(), batch)
@@ -300,7 +304,7 @@ class FolderArchive:
         if any(contradict(current, each.dataset) for each in instances):
             return None, "its patient has the same id but another birth date or sex, so it is not compared with"
         try:
-            return assemble(instances, self._secret, left_out), ""
+            return _with_marks(assemble(instances, self._secret, left_out), folder.path), ""
         except NoStudy:
             return None, "none of its images can be used"
 
@@ -339,6 +343,15 @@ def _read(folder: Path) -> tuple[list[Instance], list[LeftOut]]:
         if path.name.removesuffix(".left.json") not in names:  # a later version may use what an earlier one could not
             left_out.append(LeftOut(**json.loads(path.read_text(encoding="utf-8"))))
     return instances, left_out
+
+
+def _with_marks(study: Study, folder: Path) -> Study:
+    """The study with what reports of measurements on it follow over time."""
+    marks: dict[str, Mark] = {}
+    for path in sorted(folder.glob("*.marks.json")):
+        for mark in marks_from_json(path.read_text(encoding="utf-8")):
+            marks.setdefault(mark.uid, mark)
+    return replace(study, tracked=tuple(placed(mark, study.series) for mark in marks.values()))
 
 
 def _instances(folder: Path) -> list[Path]:

@@ -131,6 +131,7 @@ class Series:
     view: str | None = None  # ViewPosition: PA, AP, LL, RL ...; None when the file does not say
     description: str = ""
     body_part: str = ""  # BodyPartExamined, as sent
+    age_years: int | None = None  # whole years of the patient at the time, None when the file does not say
     left_out: tuple[LeftOut, ...] = ()
 
     def __post_init__(self) -> None:
@@ -147,12 +148,33 @@ class Request:
     accession: str = ""  # AccessionNumber
 
 
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """A thing that a report on the study follows over time, by its Tracking Unique Identifier (PS3.16 TID 1501).
+
+    concept: code value and scheme of what it was called. side: "left", "right", "bilateral" or None.
+    box_index: half open, (slice, row, column) from and to, in the series of series_uid; None where its place is not
+    known.
+    """
+
+    uid: str
+    concept: tuple[str, str]
+    side: str | None = None
+    series_uid: str = ""
+    box_index: tuple[tuple[int, int, int], tuple[int, int, int]] | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.series_uid) is not (self.box_index is not None):
+            raise ValueError("a place needs a series and a box")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Study:
     """One study of one patient, normalised, its priors attached newest first.
 
     uid is the Study Instance UID. patient_key is a keyed hash, the same for every study of the patient.
     report is the text of the report that came with the study, or was written for it, if there is one.
+    tracked: what reports on the study follow over time, of any maker; ours first.
     """
 
     uid: str
@@ -163,6 +185,7 @@ class Study:
     priors: tuple[Study, ...] = ()
     report: str | None = None
     left_out: tuple[LeftOut, ...] = ()
+    tracked: tuple[Tracked, ...] = ()
 
     def __post_init__(self) -> None:
         if any(prior.patient_key != self.patient_key for prior in self.priors):

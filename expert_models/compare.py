@@ -6,9 +6,8 @@ flips within that variation is called stable.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -34,6 +33,7 @@ from expert_models.codes import (
     VOLUME,
 )
 from expert_models.finding import Box, Change, Code, Comparison, Finding, Presence, Side
+from expert_models.tracking import known_uids, tracking_uid
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +102,14 @@ def compare_findings(
         then = [each for each in before if each.expert.name == name]
         comparisons += _focal(study, now, current, prior, then, before)
         comparisons += _diffuse(study, now, prior, then)
-    return comparisons
+    known = known_uids(prior, before)
+    return [_tracked(each, known) for each in comparisons]
 
 
-def tracking_uid(study_uid: str, finding: Finding) -> str:
-    """The UID (2.25, a hash as UUID, PS3.5 B.2) of the thing that a finding of a study describes, always the same."""
-    boxes = [(region.series_uid, region.box.start, region.box.stop) for region in finding.regions]
-    text = f"{study_uid}|{finding.concept.scheme}|{finding.concept.value}|{finding.side}|{boxes}"
-    return f"2.25.{int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], 'big')}"
+def _tracked(comparison: Comparison, known: Mapping[str, str]) -> Comparison:
+    """The comparison under the UID that a report on the prior gave its prior finding, if one did."""
+    prior = comparison.prior_finding
+    return replace(comparison, tracking_uid=known[prior.id]) if prior and prior.id in known else comparison
 
 
 def _diffuse(study: Study, now: Sequence[Finding], prior: Study, then: Sequence[Finding]) -> list[Comparison]:
@@ -263,7 +263,7 @@ def _same_view(study: Study, finding: Finding, prior: Study, old: Finding) -> bo
 def _comparison(
     change: Change, study: Study, finding: Finding | None, prior: Study, old: Finding | None, growth: float | None
 ) -> Comparison:
-    """One comparison, its parts left out as its change demands. The lesion is tracked by its older record."""
+    """One comparison, its parts left out as its change demands, tracked by its older record."""
     kept = None if change is Change.NEW else old
     owner, traced = (prior, kept) if kept else (study, finding)
     if traced is None:

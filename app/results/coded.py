@@ -14,6 +14,7 @@ from app.results.record import REPORT_JSON, Record
 from app.results.words import PRODUCT, title_of
 from dicom_io.study import Modality
 from expert_models.finding import Change, Code, Comparison, Finding, Presence, Side
+from expert_models.tracking import tracking_uid
 from medmllm.report import Report, Section
 
 # Presence as a qualitative evaluation. The property is SNOMED CT's as the RSNA's open finding models use it; the
@@ -105,9 +106,7 @@ def instance_uid(kind: str, report: Report, *parts: str) -> str:
 def tracking_uid_of(record: Record, finding: Finding) -> str:
     """The finding's Tracking UID: its comparison's, so that it stays the same over the studies of a patient."""
     comparison = record.comparison_of(finding)
-    if comparison is None:
-        return stable_uid("tracking", record.study.uid, finding.id, finding.concept.value)
-    return tracked(comparison)
+    return tracking_uid(record.study.uid, finding) if comparison is None else tracked(comparison)
 
 
 def tracked(comparison: Comparison) -> str:

@@ -1,4 +1,4 @@
-"""What a study is given beyond its images: its order, and signed reports on its priors."""
+"""What a study is given beyond its images: its order, signed reports on its priors, and what those follow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from app.context import ArchiveInContext
 from app.orders import Order
 from app.versions import Version
-from dicom_io.study import Request, Study
+from dicom_io.study import Request, Study, Tracked
+from expert_models.codes import CARDIOMEGALY
+from expert_models.finding import Change, Comparison, ExpertTag, Finding, Presence
 from medmllm.report import Report, Section, Sentence, Signature
 
 PRIOR = Study("1.1", "k", datetime(2025, 1, 1), (), Request("old cough", "", "A0"))
@@ -82,3 +84,13 @@ def test_a_signed_report_goes_with_its_prior_and_a_draft_does_not() -> None:
 def test_a_report_that_came_with_the_prior_stays() -> None:
     came = replace(STUDY, priors=(replace(PRIOR, report="As dictated."),))
     assert loaded(None, SIGNED, study=came).priors[0].report == "As dictated."
+
+
+def test_the_newest_report_on_a_prior_says_what_it_follows_before_any_other() -> None:
+    heart = Finding("f1", CARDIOMEGALY, Presence.PRESENT, ExpertTag("fake", "1"))
+    followed = replace(DRAFT, findings=(heart,), comparisons=(Comparison("c1", Change.NEW, "1.0", "2.25.7", "f1"),))
+    theirs = Tracked("3.4", ("a", "B"))
+    came = replace(STUDY, priors=(replace(PRIOR, tracked=(theirs,)),))
+    code = (CARDIOMEGALY.value, CARDIOMEGALY.scheme)
+    assert loaded(None, SIGNED, followed, study=came).priors[0].tracked == (Tracked("2.25.7", code), theirs)
+    assert loaded(None, study=came).priors[0].tracked == (theirs,)

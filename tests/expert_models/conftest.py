@@ -124,7 +124,7 @@ class Make:
     masks = MemoryMasks
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make() -> type[Make]:
     return Make
 

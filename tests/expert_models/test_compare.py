@@ -18,8 +18,9 @@ from expert_models.codes import (
     RATIO,
     VOLUME,
 )
-from expert_models.compare import comparable_prior, compare_findings, tracking_uid
+from expert_models.compare import comparable_prior, compare_findings
 from expert_models.finding import Box, Change, Code, Presence, Side
+from expert_models.tracking import tracking_uid
 
 PRESENT, ABSENT, UNSURE = Presence.PRESENT, Presence.ABSENT, Presence.INDETERMINATE
 

@@ -15,7 +15,9 @@ from app.results.errors import ResultRefused
 from app.results.record import Record
 from app.results.report_seg import segmentations
 from app.results.report_sr import structured_report
+from dicom_io.tracked import marks_of, placed
 from expert_models.finding import Change, Comparison
+from expert_models.tracking import known_uids, tracking_uid
 
 
 def made(record: Record, *, with_seg: bool = True) -> Dataset:
@@ -153,3 +155,11 @@ def test_dcmtk_reads_the_same_tree(dx_record: Record, dicom_file) -> None:
     assert '<contains NUM:(,,"Cardiothoracic ratio")="0.6" ({ratio},UCUM,"ratio")>' in told.stdout
     assert '(8186001,SCT,"Cardiomegaly")' in told.stdout
     assert "E:" not in told.stderr
+
+
+def test_a_later_report_knows_the_findings_again_from_this_object_alone(ct_record: Record) -> None:
+    """As a prior from a PACS: the archive keeps what the SR follows, and nothing of our own memory is asked."""
+    study, findings = ct_record.study, ct_record.report.findings
+    tracked = tuple(placed(each, study.series) for each in marks_of(made(ct_record)))
+    known = known_uids(replace(study, tracked=tracked), [replace(each, id=f"g{each.id}") for each in findings])
+    assert known == {f"g{each.id}": tracking_uid(study.uid, each) for each in findings}
