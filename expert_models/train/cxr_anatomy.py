@@ -109,7 +109,7 @@ def train(
             group["lr"] = plan.rate * _schedule(step, plan.steps)
         pictures, masks, known = (each.to(device) for each in _batch(groups, plan, step))
         torch.manual_seed(plan.seed * 1_000_003 + step)  # stochastic depth draws from torch's own generator
-        with half_precision(device):
+        with half_precision(device, depthwise=True):
             logits = network(pictures.contiguous(memory_format=torch.channels_last))
         loss = segmentation_loss(logits.float(), masks, known)
         optimizer.zero_grad()

@@ -27,7 +27,7 @@ from expert_models.train.radiographs import Labelled, framed, real_radiographs
 
 TEACHER = Plan(steps=350, seed=1, rate=1.2e-3, shares={"heart": 6, "lungs": 6, "phantom": 0}, average=0.98)
 STUDENT = Plan(
-    steps=750, seed=2, rate=8e-4, shares={"heart": 4, "lungs": 3, "unlabelled": 2, "phantom": 3}, average=0.99
+    steps=450, seed=2, rate=8e-4, shares={"heart": 4, "lungs": 3, "unlabelled": 2, "phantom": 3}, average=0.99
 )
 PHANTOMS = range(317)
 BELIEVED = 0.5  # weight of a mask that the teacher drew

@@ -14,3 +14,5 @@ def test_half_precision_is_on_where_the_processor_has_it_and_off_elsewhere() -> 
     flags = set(CPUINFO.read_text().split())
     with half_precision("cpu") as cast:
         assert cast._enabled is bool(flags & {"avx512_bf16", "amx_bf16"})
+    with half_precision("cpu", depthwise=True) as cast:
+        assert cast._enabled is ("amx_bf16" in flags)
