@@ -197,6 +197,7 @@ def as_row(finding: Finding) -> dict[str, object]:
         "side": finding.side.value if finding.side else None,
         "probability": finding.probability,
         "measurements": {each.code.meaning: [each.value, each.unit.value] for each in finding.measurements},
+        "attributes": {each.concept.meaning: [each.value.meaning, each.probability] for each in finding.attributes},
         "reason": finding.reason,
     }
 
@@ -205,6 +206,7 @@ def in_words(finding: Finding) -> str:
     """A finding on one line."""
     side = f"{finding.side.value} " if finding.side else ""
     measured = "".join(f", {each.code.meaning} {each.value} {each.unit.meaning}" for each in finding.measurements)
+    measured += "".join(f", {each.value.meaning.lower()}" for each in finding.attributes)
     sure = f" ({finding.probability:.0%})" if finding.probability is not None else ""
     said = finding.reason and f": {finding.reason}"
     presence = finding.presence.value.replace("_", " ")

@@ -29,6 +29,18 @@ CONSOLIDATION = Code("95436008", "SCT", "Lung consolidation")
 ATELECTASIS = Code("46621007", "SCT", "Atelectasis")
 PULMONARY_EDEMA = Code("19242006", "SCT", "Pulmonary edema")
 
+# Attributes of a nodule. RadLex as two public lung nodule models have it (openimagingdata/CDEStaging, and the solidity
+# value set of Philips' AIR guide): RID46010 with RID5741, RID46011, RID46016. The rest is as pydicom lists it.
+ATTENUATION_TYPE = Code("RID46010", "RADLEX", "Solidness descriptor")
+SOLID = Code("RID5741", "RADLEX", "Solid")
+PART_SOLID = Code("RID46011", "RADLEX", "Partially solid")
+GROUND_GLASS = Code("RID46016", "RADLEX", "Non-solid")
+BORDER_SHAPE = Code("112015", "DCM", "Border shape")
+SPICULATED = Code("112136", "DCM", "Spiculated")
+LOBULATED = Code("112135", "DCM", "Lobulated")
+CALCIFICATION = Code("112030", "DCM", "Calcification Descriptor")
+CALCIFIED = Code("237897009", "SCT", "Calcified")
+
 # Measurements
 CARDIOTHORACIC_RATIO = Code("cardiothoracic-ratio", "99WETREAD", "Cardiothoracic ratio")
 CARDIAC_DIAMETER = Code("cardiac-diameter", "99WETREAD", "Transverse cardiac diameter")
@@ -39,12 +51,15 @@ SHORT_AXIS = Code("103340004", "SCT", "Short axis")
 IMAGED_VOLUME = Code("imaged-volume", "99WETREAD", "Volume of the part that was imaged")
 MEAN_ATTENUATION = Code("112181", "DCM", "Mean Attenuation Coefficient")
 PROBABILITY = Code("122157", "DCM", "Probability")
+SOLID_LONG_AXIS = Code("solid-long-axis", "99WETREAD", "Long axis of the solid component")
+SUSPICION = Code("readers-suspicion", "99WETREAD", "Probability that readers would rate it suspicious")
 
 # Units (UCUM)
 MILLIMETER = Code("mm", "UCUM", "mm")
 MILLILITER = Code("mL", "UCUM", "mL")
 RATIO = Code("{ratio}", "UCUM", "ratio")
 HOUNSFIELD_UNIT = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
+PERCENT = Code("%", "UCUM", "%")
 PIXEL = Code("{pixels}", "UCUM", "pixels")  # lengths on a picture whose spacing is unknown
 
 # Concepts that are organs: present, measured, never a diagnosis

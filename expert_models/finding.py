@@ -117,6 +117,23 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
+class Attribute:
+    """A coded quality of a finding: of a nodule its attenuation type, its border, calcium.
+
+    concept: what is asked. value: the answer. probability: calibrated, that the answer is right; None where the expert
+    gives none.
+    """
+
+    concept: Code
+    value: Code
+    probability: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.probability is not None and not 0.0 <= self.probability <= 1.0:
+            raise ValueError(f"probability {self.probability} is not in [0, 1]")
+
+
+@dataclass(frozen=True, slots=True)
 class ExpertTag:
     """Who says so: name, version and the sha256 of the weights ("" for a method without weights)."""
 
@@ -131,6 +148,7 @@ class Finding:
 
     probability: calibrated, in [0, 1], None where the expert gives none (a segmented organ).
     reason: why it was not assessed; one sentence, for the reader of the report.
+    attributes: its coded qualities, each asked once; what was not sure enough to be stated is not among them.
     """
 
     id: str
@@ -143,16 +161,23 @@ class Finding:
     regions: tuple[Region, ...] = ()
     measurements: tuple[Measurement, ...] = ()
     reason: str = ""
+    attributes: tuple[Attribute, ...] = ()
 
     def __post_init__(self) -> None:
         if self.probability is not None and not 0.0 <= self.probability <= 1.0:
             raise ValueError(f"probability {self.probability} is not in [0, 1]")
         if (self.presence is Presence.NOT_ASSESSED) != bool(self.reason):
             raise ValueError("a finding has a reason exactly when it was not assessed")
+        if len({each.concept for each in self.attributes}) != len(self.attributes):
+            raise ValueError("a finding answers the same attribute twice")
 
     def measurement(self, code: Code) -> Measurement | None:
         """The measurement of this meaning, if there is one."""
         return next((each for each in self.measurements if each.code == code), None)
+
+    def attribute(self, concept: Code) -> Code | None:
+        """What is stated of this quality, if anything is."""
+        return next((each.value for each in self.attributes if each.concept == concept), None)
 
 
 @dataclass(frozen=True, slots=True)

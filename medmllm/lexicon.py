@@ -109,7 +109,7 @@ NOT_ASSESSED = re.compile(
 )
 UNCERTAIN = re.compile(
     r"\bpossibl[ey]\b|\bprobabl[ey]\b|\blikely\b|\bmay\b|\bmight\b|\bcould\b|\bsuspect(?:ed)?\b"
-    r"|\bsuspicious\b|\bsuspicion\b"
+    r"|(?<!rate it )\bsuspicious\b|\bsuspicion\b"
     r"|\bquestionable\b|\bequivocal\b|\bindeterminate\b|\buncertain\b|\bborderline\b|\bperhaps\b|\bnot certain\b"
     r"|\b(?:cannot|can not|not|difficult to|hard to) (?:be )?(?:entirely |fully "
     r"|definitely )?(?:exclude[d]?|rule[d]? out)\b"
@@ -203,6 +203,19 @@ GENERAL = re.compile(
     re.IGNORECASE,
 )
 
+QUALITIES: dict[Code, re.Pattern[str]] = {  # words for the value of an attribute
+    value: re.compile(pattern, re.IGNORECASE)
+    for value, pattern in (
+        (codes.GROUND_GLASS, r"\bground[- ]?glass\b|\bnon[- ]?solid\b|\bpure GGNs?\b"),
+        (codes.PART_SOLID, r"\b(?:part|partly|partially|semi)[- ]?solid\b"),
+        (codes.SOLID, r"(?<!part[- ])(?<!partly[- ])(?<!partially[- ])(?<!semi[- ])(?<!non[- ])\bsolid\b"
+                      r"(?! (?:component|part|portion|core))"),
+        (codes.SPICULATED, r"\bspiculat(?:ed|ions?)\b"),
+        (codes.LOBULATED, r"\blobulat(?:ed|ions?)\b"),
+        (codes.CALCIFIED, r"\bcalcif(?:ied|ications?)\b"),
+    )
+}  # fmt: skip
+
 
 def term_of(concept: Code) -> str:
     """The term a concept is read as: of the lexicon where it has one, else the concept's own meaning in lower case."""
@@ -263,6 +276,11 @@ def sides(text: str) -> set[Side]:
     """The sides that a text names; "both" and "bilateral" are BILATERAL."""
     named = {"left": Side.LEFT, "right": Side.RIGHT, "both": Side.BILATERAL}
     return {named[match.lastgroup or ""] for match in SIDE_WORD.finditer(text)}
+
+
+def qualities(text: str) -> list[tuple[Code, re.Match[str]]]:
+    """Values of attributes that the text names, each with the word that does."""
+    return [(value, match) for value, pattern in QUALITIES.items() for match in pattern.finditer(text)]
 
 
 def changes(text: str) -> list[tuple[Change | None, str]]:

@@ -125,6 +125,7 @@ def _quantities(
         for digits in filter(None, match.group("first", "second", "third")):
             if match.group("percent"):
                 known = [100 * each.probability for each in findings if each.probability is not None]
+                known += _values(findings, codes.PERCENT)
                 known += [100 * abs(each.growth) for each in comparisons if each.growth is not None]
                 number = printed(digits)
             else:

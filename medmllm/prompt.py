@@ -131,7 +131,7 @@ def _finding(finding: Finding) -> str:
         presence += f": {scrub(finding.reason)}"
     fields = (
         finding.id,
-        finding.concept.meaning + (" (organ)" if finding.concept in codes.ANATOMY else ""),
+        wording.adjectives(finding) + finding.concept.meaning + _organ(finding),
         presence,
         f"side {finding.side.value}" if finding.side else "side not stated",
         f"site {finding.site.meaning}" if finding.site else "site not stated",
@@ -140,6 +140,10 @@ def _finding(finding: Finding) -> str:
         f"{finding.expert.name} {finding.expert.version}",
     )
     return " | ".join(field.replace("|", "/").replace("\n", " ") for field in fields)
+
+
+def _organ(finding: Finding) -> str:
+    return " (organ)" if finding.concept in codes.ANATOMY else ""
 
 
 def _measured(measurements: Sequence[Measurement]) -> str:

@@ -187,8 +187,10 @@ def _unsupported(text: str, sentence: Sentence, named: Sequence[Mention], cited:
         return "cites nothing"
     if sentence.section is Section.COMPARISON and sentence.grounding.attributes:
         return None
+    if wrong := _quality(text, named, cited):
+        return wrong
     for mention in named:
-        if _of(mention, [*cited.findings, *cited.resolved]):
+        if _of(mention, [*cited.findings, *cited.resolved]) or _calcified(mention, cited):
             continue
         if mention.polarity is Polarity.NOT_ASSESSED:
             answered = [e for e in _of(mention, report.findings) if e.presence is not Presence.NOT_ASSESSED]
@@ -199,6 +201,35 @@ def _unsupported(text: str, sentence: Sentence, named: Sequence[Mention], cited:
             continue
         return f"names {mention.term}, which nothing that it cites does"
     return _normality(text, cited, report) or _lobe(text, cited)
+
+
+def _quality(text: str, named: Sequence[Mention], cited: Cited) -> str | None:
+    """Words for a quality ("part-solid") that no cited finding has."""
+    findings = [*cited.findings, *cited.earlier]
+    values = {each.value for finding in findings for each in finding.attributes}
+    for value, match in lexicon.qualities(text):
+        mention = next((each for each in named if each.start == match.start()), None)
+        if value in values:
+            if mention and not _calcified(mention, cited):
+                return f"denies “{match.group()}”; what it cites says so"
+            continue
+        if any(lexicon.QUALITIES[value].search(each.concept.meaning) for each in findings):
+            continue
+        at = mention or Mention(match.group(), Polarity.PRESENT, match.start(), match.end(), "")
+        if _general(text, at, cited) and any(lexicon.QUALITIES[value].search(each.text) for each in cited.evidence):
+            continue
+        if mention is None or mention.polarity is Polarity.PRESENT:
+            theirs = ", ".join(sorted({each.meaning.lower() for each in values})) or "nothing of it"
+            return f"says “{match.group()}”; what it cites says {theirs}"
+    return None
+
+
+def _calcified(mention: Mention, cited: Cited) -> bool:
+    """Whether it is calcium that a cited finding has as an attribute, and the sentence does not deny it."""
+    if mention.term != "calcification" or mention.polarity is Polarity.NOT_ASSESSED:
+        return False
+    fitting = cited.resolved if mention.polarity is Polarity.ABSENT else (*cited.findings, *cited.earlier)
+    return any(each.value == codes.CALCIFIED for finding in fitting for each in finding.attributes)
 
 
 def _evidence_names(mention: Mention, cited: Cited) -> bool:

@@ -28,6 +28,14 @@ COUNTABLE = frozenset({codes.LUNG_NODULE, codes.LUNG_MASS, codes.PLEURAL_EFFUSIO
 IN_THE_LUNG = frozenset(
     {codes.LUNG_NODULE, codes.LUNG_MASS, codes.CONSOLIDATION, codes.ATELECTASIS, codes.PULMONARY_EDEMA}
 )
+ADJECTIVES = {  # of attributes, in the order in which they stand before the noun
+    codes.SPICULATED: "spiculated",
+    codes.LOBULATED: "lobulated",
+    codes.CALCIFIED: "calcified",
+    codes.SOLID: "solid",
+    codes.PART_SOLID: "part-solid",
+    codes.GROUND_GLASS: "ground-glass",
+}
 LOBES = {codes.UPPER_LOBE: "upper lobe", codes.MIDDLE_LOBE: "middle lobe", codes.LOWER_LOBE: "lower lobe"}
 UNITS = {
     codes.MILLIMETER: "mm",
@@ -78,9 +86,15 @@ def expert(tag: ExpertTag) -> str:
     return f"the expert {tag.name} {tag.version}".rstrip()
 
 
+def adjectives(finding: Finding) -> str:
+    """ "spiculated part-solid ", "" where no attribute is stated: to stand before the noun."""
+    values = {each.value for each in finding.attributes}
+    return "".join(f"{word} " for value, word in ADJECTIVES.items() if value in values)
+
+
 def sided(finding: Finding, text: str | None = None) -> str:
     """The noun with its side before it: "left pleural effusion", "bilateral atelectasis"."""
-    text = text or noun(finding.concept)
+    text = text or f"{adjectives(finding)}{noun(finding.concept)}"
     return f"{finding.side.value} {text}" if finding.side else text
 
 
@@ -107,10 +121,10 @@ def place(finding: Finding) -> str:
 
 
 def thing(finding: Finding) -> str:
-    """The finding as a noun phrase: "right pleural effusion", "lung nodule in the right upper lobe"."""
+    """The finding as a noun phrase: "right pleural effusion", "part-solid nodule in the right upper lobe"."""
     where = place(finding)
     if where:
-        return f"{noun(finding.concept).removeprefix('lung ')} {where}"
+        return f"{adjectives(finding)}{noun(finding.concept).removeprefix('lung ')} {where}"
     return sided(finding)
 
 
@@ -119,6 +133,8 @@ def number(value: float, unit: Code) -> str:
 
     Ratio: 2 decimals. mm: 1 decimal below 10, none above. mL: tens from 1,000, units from 10, else 1 decimal.
     """
+    if unit == codes.PERCENT:
+        return percent(value / 100)
     if unit == codes.RATIO:
         return f"{value:.2f}"
     if unit == codes.MILLILITER:

@@ -48,7 +48,7 @@ from app.results.words import BANNER, PRODUCT, growth_of, signed_by
 from dicom_io.identity import has_patient_id
 from dicom_io.study import Series
 from expert_models.codes import PROBABILITY
-from expert_models.finding import Code, Finding, Presence
+from expert_models.finding import Attribute, Code, Finding, Presence
 from medmllm.report import Section, Sentence, Signature
 
 NAMESPACE = UUID("8f2f5a3e-6d0b-5c84-9f43-0d6b9e0c7a11")  # ours, for the bundle's own urn:uuid references
@@ -251,7 +251,7 @@ class Bundled:
         return resource
 
     def observation(self, finding: Finding) -> Json:
-        """One finding: presence as its value; probability, change and measurements as components."""
+        """One finding: presence as its value; probability, change, measurements and attributes as components."""
         resource: Json = {
             "resourceType": "Observation",
             "_urn": self.urn("Observation", finding.id),
@@ -288,6 +288,8 @@ class Bundled:
             yield {"code": concept(PROBABILITY), "valueQuantity": quantity(finding.probability, Code("1", "UCUM", "1"))}
         for measurement in finding.measurements:
             yield {"code": concept(measurement.code), "valueQuantity": measured(measurement)}
+        for attribute in finding.attributes:
+            yield {"code": concept(attribute.concept), "valueCodeableConcept": rated(attribute)}
         comparison = self.record.comparison_of(finding)
         if comparison is not None:
             change = concept(CHANGES[comparison.change])
@@ -330,6 +332,14 @@ class Bundled:
         if self.accession:
             resource["basedOn"] = [{"reference": self.urn("ServiceRequest")}]
         return {key: value for key, value in resource.items() if value != []}
+
+
+def rated(attribute: Attribute) -> Json:
+    """The attribute's value; R4 has no place for its probability but the text."""
+    value = concept(attribute.value)
+    if attribute.probability is not None:
+        value["text"] = f"{attribute.value.meaning}, probability {attribute.probability:.2f}"
+    return value
 
 
 def own_id(*parts: str) -> str:

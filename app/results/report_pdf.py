@@ -130,7 +130,7 @@ def header(record: Record, typeface: Typeface) -> Flowable:
 
 def findings_table(record: Record, typeface: Typeface) -> Table:
     """What each expert says."""
-    rows = [["Id", "Finding", "Presence", "Prob.", "Site", "Measurements", "Expert"]]
+    rows = [["Id", "Finding", "Presence", "Prob.", "Site", "Qualities and measurements", "Expert"]]
     cells = [
         [
             each.id,
@@ -138,7 +138,7 @@ def findings_table(record: Record, typeface: Typeface) -> Table:
             words.PRESENCES[each.presence] + (f": {each.reason}" if each.reason else ""),
             words.probability_of(each),
             words.site_of(each),
-            "; ".join(words.described(measurement) for measurement in each.measurements),
+            "; ".join([*map(words.stated, each.attributes), *map(words.described, each.measurements)]),
             f"{each.expert.name} {each.expert.version}",
         ]
         for each in record.report.findings

@@ -47,7 +47,7 @@ from app.results.record import Record
 from app.results.report_seg import Segmentation, group
 from app.results.words import PRODUCT, doubts_of, growth_of
 from expert_models.codes import PROBABILITY
-from expert_models.finding import Change, Comparison, Finding, Index, Measurement, Presence, Region
+from expert_models.finding import Attribute, Change, Comparison, Finding, Index, Measurement, Presence, Region
 from medmllm.report import Report
 
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -216,6 +216,7 @@ def finding_group(record: Record, finding: Finding, segmentations: Sequence[Segm
     """One finding: what it is, where it is, whether it is there, how sure, how large, who says so."""
     comparison = record.comparison_of(finding)
     evaluations = [sr.QualitativeEvaluation(concept(PRESENCE), concept(ANSWERS[finding.presence]))]
+    evaluations += [rated(each) for each in finding.attributes]
     if comparison is not None:
         evaluations.append(changed(comparison))
     site = finding.site or finding.concept
@@ -351,6 +352,16 @@ def probability(finding: Finding) -> list[sr.Measurement]:
     if finding.probability is None:
         return []
     return [sr.Measurement(concept(PROBABILITY), decimal(finding.probability), concept(WITHOUT_UNIT))]
+
+
+def rated(attribute: Attribute) -> sr.QualitativeEvaluation:
+    """One attribute, its probability as a property of the answer."""
+    evaluation = sr.QualitativeEvaluation(concept(attribute.concept), concept(attribute.value))
+    if attribute.probability is not None:
+        number, has = decimal(attribute.probability), sr.RelationshipTypeValues.HAS_PROPERTIES
+        likely = sr.NumContentItem(concept(PROBABILITY), number, concept(WITHOUT_UNIT), relationship_type=has)
+        evaluation[0].ContentSequence = sr.ContentSequence([likely])
+    return evaluation
 
 
 def decimal(value: float) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from expert_models.codes import ANATOMY
-from expert_models.finding import Change, Comparison, Finding, Measurement, Presence, Side
+from expert_models.finding import Attribute, Change, Comparison, Finding, Measurement, Presence, Side
 from medmllm.report import CheckKind, Report, Section, Sentence, Signature, Verdict
+from medmllm.wording import ADJECTIVES
 from rag.evidence import Citation
 
 BANNER = "DRAFT — not verified by a physician"
@@ -39,7 +40,7 @@ CHECKS = {
     CheckKind.UNSUPPORTED: "not supported",
     CheckKind.IMAGE_CONTROL: "image control",
 }
-DECIMALS = {"{ratio}": 2, "[hnsf'U]": 0, "mL": 0, "{pixels}": 0}
+DECIMALS = {"%": 0, "{ratio}": 2, "[hnsf'U]": 0, "mL": 0, "{pixels}": 0}
 UNITS = {"{ratio}": "", "[hnsf'U]": "HU", "{pixels}": "px"}
 
 
@@ -64,12 +65,15 @@ def site_of(finding: Finding) -> str:
 
 def probability_of(finding: Finding) -> str:
     """ "83 %", "" when the expert gives none; never rounded to a certainty that was not claimed."""
-    if finding.probability is None:
-        return ""
-    percent = round(100 * finding.probability)
-    if percent == 100 and finding.probability < 1:
+    return "" if finding.probability is None else share(finding.probability)
+
+
+def share(probability: float) -> str:
+    """A probability in whole percent, its ends as bounds."""
+    percent = round(100 * probability)
+    if percent == 100 and probability < 1:
         return "> 99 %"
-    if percent == 0 and finding.probability > 0:
+    if percent == 0 and probability > 0:
         return "< 1 %"
     return f"{percent} %"
 
@@ -87,6 +91,13 @@ def amount(measurement: Measurement) -> str:
 def described(measurement: Measurement) -> str:
     """ "Long axis 12.3 mm"."""
     return f"{measurement.code.meaning} {amount(measurement)}"
+
+
+def stated(attribute: Attribute) -> str:
+    """ "Border shape: spiculated (91 %)"."""
+    value = ADJECTIVES.get(attribute.value, attribute.value.meaning)
+    sure = f" ({share(attribute.probability)})" if attribute.probability is not None else ""
+    return f"{attribute.concept.meaning}: {value}{sure}"
 
 
 def growth_of(comparison: Comparison) -> str:

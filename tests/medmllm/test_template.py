@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 
 from dicom_io.study import LeftOut
 from expert_models import codes
-from expert_models.finding import Change, Code, Comparison, ExpertTag, Finding, Measurement, Presence, Region, Side
+from expert_models.finding import (
+    Attribute,
+    Change,
+    Code,
+    Comparison,
+    ExpertTag,
+    Finding,
+    Measurement,
+    Presence,
+    Region,
+    Side,
+)
 from medmllm.report import Section
 from medmllm.template import TemplateWriter
 
@@ -256,14 +267,36 @@ UNIT_OF = {
     codes.LONG_AXIS: codes.MILLIMETER,
     codes.SHORT_AXIS: codes.MILLIMETER,
     codes.MEAN_ATTENUATION: codes.HOUNSFIELD_UNIT,
+    codes.SOLID_LONG_AXIS: codes.MILLIMETER,
+    codes.SUSPICION: codes.PERCENT,
 }
 
 
 @st.composite
 def measurements(draw: st.DrawFn) -> tuple[Measurement, ...]:
     chosen = draw(st.lists(st.sampled_from(list(UNIT_OF)), unique=True, max_size=4))
-    ranges = {codes.CARDIOTHORACIC_RATIO: (0.2, 0.9), codes.MEAN_ATTENUATION: (-900, 300), codes.VOLUME: (0.1, 7000)}
+    ranges = {
+        codes.SUSPICION: (0, 100),
+        codes.CARDIOTHORACIC_RATIO: (0.2, 0.9),
+        codes.MEAN_ATTENUATION: (-900, 300),
+        codes.VOLUME: (0.1, 7000),
+    }
     return tuple(Measurement(code, draw(st.floats(*ranges.get(code, (0.5, 400)))), UNIT_OF[code]) for code in chosen)
+
+
+VALUES_OF = {
+    codes.ATTENUATION_TYPE: [codes.SOLID, codes.PART_SOLID, codes.GROUND_GLASS],
+    codes.BORDER_SHAPE: [codes.SPICULATED, codes.LOBULATED],
+    codes.CALCIFICATION: [codes.CALCIFIED],
+}
+
+
+@st.composite
+def attributes(draw: st.DrawFn) -> tuple[Attribute, ...]:
+    asked = draw(st.lists(st.sampled_from(list(VALUES_OF)), unique=True))
+    return tuple(
+        Attribute(each, draw(st.sampled_from(VALUES_OF[each])), draw(st.none() | st.floats(0, 1))) for each in asked
+    )
 
 
 @st.composite
@@ -288,6 +321,7 @@ def findings_of(draw: st.DrawFn, make, study, id_: str) -> Finding:
         draw(st.sampled_from(["Weights are missing.", "The left half shows 3 mm of pneumothorax, new"]))
         if presence is Presence.NOT_ASSESSED
         else "",
+        () if presence in (Presence.NOT_ASSESSED, Presence.ABSENT) else draw(attributes()),
     )
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 
 from expert_models import codes
-from expert_models.finding import Change, Comparison, Measurement, Presence, Side
+from expert_models.finding import Attribute, Change, Comparison, Measurement, Presence, Side
 from medmllm.report import Check, CheckKind, Grounding, Report, Section, Sentence, Verdict
 from medmllm.verify import verify
 
@@ -21,6 +21,7 @@ CHANGE, UNSUPPORTED = CheckKind.CHANGE_WITHOUT_PRIOR, CheckKind.UNSUPPORTED
 # f4 nodule, right upper lobe, present, 14.2 x 10.8 mm, slices 11 to 14. f5 nodule, left, indeterminate 48 %, 6.2 mm.
 # f6 consolidation not assessed. f7 right lung 2,613 mL. f8 atelectasis absent. f9 left nodule present 9.1 mm.
 # c1 f1 larger, from 0.52, by 17 %. c2 f4 new. c3 a left effusion resolved. c4 f9 stable, from 9.0 mm.
+# f10 part-solid, calcified right nodule, 12.3 x 9.5 mm, solid component 6.1 mm, 73 % rated suspicious.
 # e1 is on nodules and pneumonia.
 TABLE = [
     # presence and negation
@@ -128,6 +129,22 @@ TABLE = [
     ("The literature says: “a solid nodule above 9 mm needs surgery”, pneumothorax.", "f9 e1", UNSUPPORTED),
     ("This report does not assess edema or fractures.", "f1", OK),
     ("This report does not assess pneumothorax.", "f1", UNSUPPORTED),
+    # attributes
+    ("There is a part-solid nodule in the right lung.", "f10", OK),
+    ("There is a partially solid, calcified nodule in the right lung.", "f10", OK),
+    ("The nodule in the right lung contains calcifications.", "f10", OK),
+    ("The part-solid nodule has a solid component of 6 mm.", "f10", OK),
+    ("The part-solid nodule has a solid component of 4 mm.", "f10", NUMBER),
+    ("There is a solid nodule in the right lung.", "f10", UNSUPPORTED),
+    ("There is a non-solid nodule in the right lung.", "f10", UNSUPPORTED),
+    ("There is a ground-glass nodule in the right lung.", "f10", UNSUPPORTED),
+    ("There is a spiculated nodule in the right lung.", "f10", UNSUPPORTED),
+    ("The nodule in the right lung has no calcification.", "f10", UNSUPPORTED),
+    ("There is a solid nodule in the right upper lobe.", "f4", UNSUPPORTED),  # nothing is said of its attenuation
+    ("The nodule in the right upper lobe is calcified.", "f4", UNSUPPORTED),
+    ("Guidelines recommend follow-up at 3 months of a solid nodule above 8 mm.", "f9 e1", OK),
+    ("The probability that readers would rate the nodule suspicious is 73%.", "f10", OK),
+    ("The probability that readers would rate the nodule suspicious is 37%.", "f10", NUMBER),
 ]  # fmt: skip
 
 
@@ -151,6 +168,13 @@ def table_report(make):
         make.finding("f7", codes.LUNG, side=Side.RIGHT, measurements=volume),
         make.finding("f8", codes.ATELECTASIS, Presence.ABSENT),
         make.finding("f9", codes.LUNG_NODULE, side=Side.LEFT, measurements=make.axes(9.1, 7)),
+        make.finding(
+            "f10", codes.LUNG_NODULE, side=Side.RIGHT,
+            measurements=(*make.axes(12.3, 9.5), Measurement(codes.SOLID_LONG_AXIS, 6.1, codes.MILLIMETER),
+                          Measurement(codes.SUSPICION, 73.0, codes.PERCENT)),
+            attributes=(Attribute(codes.ATTENUATION_TYPE, codes.PART_SOLID, 0.8),
+                        Attribute(codes.CALCIFICATION, codes.CALCIFIED, 0.9)),
+        ),
     )  # fmt: skip
     comparisons = (
         Comparison("c1", Change.LARGER, "1.2.9", "t1", "f1",

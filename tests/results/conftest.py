@@ -25,6 +25,7 @@ from app.results.record import Record
 from dicom_io.study import Geometry, LeftOut, Modality, Request, Series, Study, Volume
 from expert_models import codes
 from expert_models.finding import (
+    Attribute,
     Box,
     Change,
     Comparison,
@@ -213,6 +214,10 @@ def make_ct_record() -> Record:
             (
                 Measurement(codes.LONG_AXIS, 6.4, codes.MILLIMETER, (line,)),
                 Measurement(codes.MEAN_ATTENUATION, 20.0, codes.HOUNSFIELD_UNIT),
+            ),
+            attributes=(
+                Attribute(codes.ATTENUATION_TYPE, codes.SOLID, 0.93),
+                Attribute(codes.BORDER_SHAPE, codes.SPICULATED),
             ),
         ),
         Finding("f4", codes.PLEURAL_EFFUSION, Presence.NOT_ASSESSED, EXPERT, reason="The expert ran out of memory."),

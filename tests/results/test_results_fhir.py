@@ -60,9 +60,18 @@ def test_a_findings_values_read_back(ct_record: Record) -> None:
     assert nodule["valueCodeableConcept"]["coding"][0]["code"] == "52101004"
     assert nodule["interpretation"][0]["coding"][0]["code"] == "POS"
     assert nodule["bodySite"]["text"] == "Upper lobe of lung, Left"
-    numbers = {each["code"]["text"]: each["valueQuantity"] for each in nodule["component"]}
+    numbers = {e["code"]["text"]: e["valueQuantity"] for e in nodule["component"] if "valueQuantity" in e}
     assert numbers["Probability"]["value"] == 0.87
     assert (numbers["Long axis"]["value"], numbers["Long axis"]["code"]) == (6.4, "mm")
+    qualities = {
+        each["code"]["coding"][0]["code"]: each["valueCodeableConcept"]
+        for each in nodule["component"]
+        if "valueCodeableConcept" in each
+    }
+    attenuation, border = qualities["RID46010"], qualities["112015"]
+    assert attenuation["coding"] == [{"system": "http://www.radlex.org", "code": "RID5741", "display": "Solid"}]
+    assert attenuation["text"] == "Solid, probability 0.93"
+    assert (border["coding"][0]["code"], border["text"]) == ("112136", "Spiculated")
 
 
 def test_what_was_not_assessed_has_no_value_but_a_reason(ct_record: Record) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import html
+from io import BytesIO
 from pathlib import Path
+
+from pypdf import PdfReader
 
 from app.results.record import Record
 from app.results.report_html import html_page
+from app.results.report_pdf import pdf_document
 
 
 def test_text_is_escaped_and_outside_loads_are_forbidden(ct_record: Record) -> None:
@@ -21,6 +25,13 @@ def test_without_pictures_the_page_is_small(ct_record: Record) -> None:
     page = html_page(ct_record, with_pictures=False)
     assert b"data:image" not in page
     assert len(page) < 40_000
+
+
+def test_page_and_pdf_list_a_nodules_attributes(ct_record: Record) -> None:
+    page = html_page(ct_record, with_pictures=False).decode()
+    assert "<p>Solidness descriptor: solid (93 %)</p><p>Border shape: spiculated</p><p>Long axis 6.4 mm</p>" in page
+    text = "".join(each.extract_text() for each in PdfReader(BytesIO(pdf_document(ct_record))).pages)
+    assert "Solidness descriptor: solid (93 %); Border shape:" in " ".join(text.split())
 
 
 def test_a_sentence_lights_its_region_and_opens_its_source(browser, ct_record: Record, tmp_path: Path) -> None:

@@ -23,6 +23,14 @@ def test_json_gives_the_same_report_back(ct_record: Record, dx_record: Record, b
         jsonschema.validate(json.loads(body), json.loads(SCHEMA.read_text()))
 
 
+def test_a_report_from_before_findings_had_attributes_is_read(ct_record: Record) -> None:
+    old = json.loads(REPORT_JSON.dump_json(ct_record.report))
+    for finding in old["findings"]:
+        del finding["attributes"]
+    nodule = REPORT_JSON.validate_python(old, strict=False).findings[2]
+    assert (nodule.id, nodule.attributes) == ("f3", ())
+
+
 def test_an_invented_reference_is_refused_when_read(dx_record: Record) -> None:
     body = REPORT_JSON.dump_json(dx_record.report).replace(b'"finding_ids":["f1"]', b'"finding_ids":["f9"]')
     with pytest.raises(ValueError, match="does not hold"):

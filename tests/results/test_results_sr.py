@@ -77,6 +77,19 @@ def test_the_nodules_values_read_back(ct_record: Record) -> None:
     assert list(scoord.GraphicData) == [45.5, 24.5, 45.5, 32.5]  # voxel (24, 45) to (32, 45), centres half a pixel in
 
 
+def test_a_nodules_attributes_read_back(ct_record: Record) -> None:
+    group, *_ = (each for each in groups(made(ct_record)) if "f3" in child(each, "Tracking Identifier").TextValue)
+    assert group.ContentTemplateSequence[0].TemplateIdentifier == "1411"
+    attenuation, border = child(group, "Solidness descriptor"), child(group, "Border shape")
+    code = attenuation.ConceptCodeSequence[0]
+    assert (code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning) == ("RID5741", "RADLEX", "Solid")
+    (sure,) = attenuation.ContentSequence
+    assert (name(sure), sure.RelationshipType) == ("Probability", "HAS PROPERTIES")
+    assert (sure.MeasuredValueSequence[0].NumericValue, unit_of(sure)) == (0.93, "1")
+    assert border.ConceptCodeSequence[0].CodeValue == "112136"
+    assert "ContentSequence" not in border
+
+
 def unit_of(item: Dataset) -> str:
     return item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue
 
