@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -20,47 +20,18 @@ from expert_models.codes import (
     ANATOMY,
     ATELECTASIS,
     CARDIOMEGALY,
-    CARDIOTHORACIC_RATIO,
     CONSOLIDATION,
     HEART,
-    LONG_AXIS,
     LUNG,
     LUNG_MASS,
     LUNG_NODULE,
     PLEURAL_EFFUSION,
     PNEUMOTHORAX,
     PULMONARY_EDEMA,
-    VOLUME,
 )
-from expert_models.finding import Box, Change, Code, Comparison, Finding, Presence, Side
+from expert_models.finding import Box, Change, Code, Comparison, Finding, Measurement, Presence, Side
+from expert_models.growth import doubling_time, growth_between
 from expert_models.tracking import known_uids, tracking_uid
-
-
-@dataclass(frozen=True, slots=True)
-class Repeatability:
-    """How much a measurement must change before the change is real. relative: as a share of the prior value."""
-
-    code: Code
-    limit: float
-    relative: bool
-
-    def verdict(self, before: float, after: float) -> Change:
-        """LARGER, STABLE or SMALLER."""
-        change = after - before
-        limit = self.limit * before if self.relative else self.limit
-        if abs(change) <= limit:
-            return Change.STABLE
-        return Change.LARGER if change > 0 else Change.SMALLER
-
-
-# In order of preference. Volume: 25 %, the limit of the British Thoracic Society and of NELSON, from scans repeated on
-# the same day (reviewed in doi:10.1007/s00330-021-08302-0). Long axis: 1.5 mm, the growth of Lung-RADS v2022.
-# Cardiothoracic ratio: see docs/models/cxr-anatomy.md.
-REPEATABILITY = (
-    Repeatability(VOLUME, 0.25, relative=True),
-    Repeatability(LONG_AXIS, 1.5, relative=False),
-    Repeatability(CARDIOTHORACIC_RATIO, 0.03, relative=False),
-)
 
 FOCAL = frozenset({LUNG_NODULE, LUNG_MASS})  # several of them in one lung: matched by place
 # At most one on a side: matched by concept and side. Of anything else, such as an added expert's lesions of the liver,
@@ -146,7 +117,7 @@ def _repeated(findings: Sequence[Finding]) -> set[tuple[Code, Side | None]]:
 
 def _changed(finding: Finding, old: Finding) -> tuple[Change | None, float | None]:
     """What became of a finding, and by how much; None where it cannot be told."""
-    change, growth = _growth(finding, old)
+    change, growth = growth_between(old, finding)
     flip = {
         (Presence.ABSENT, Presence.PRESENT): Change.NEW,
         (Presence.PRESENT, Presence.ABSENT): Change.RESOLVED,
@@ -156,15 +127,6 @@ def _changed(finding: Finding, old: Finding) -> tuple[Change | None, float | Non
     if (flip, change) in ((Change.NEW, Change.LARGER), (Change.RESOLVED, Change.SMALLER)):
         return flip, growth
     return change, growth
-
-
-def _growth(finding: Finding, old: Finding) -> tuple[Change | None, float | None]:
-    """LARGER, STABLE or SMALLER by the leading measurement that both have, and its relative change."""
-    for rule in REPEATABILITY:
-        before, after = old.measurement(rule.code), finding.measurement(rule.code)
-        if before and after and before.unit == after.unit and before.value > 0:
-            return rule.verdict(before.value, after.value), after.value / before.value - 1
-    return None, None
 
 
 def _focal(
@@ -185,7 +147,7 @@ def _focal(
     for index, (finding, _) in enumerate(mine):
         if index in pairs:
             old = theirs[pairs[index]][0]
-            change, growth = _growth(finding, old)
+            change, growth = growth_between(old, finding)
             if change is not None and Presence.PRESENT in (finding.presence, old.presence):
                 comparisons.append(_comparison(change, study, finding, prior, old, growth))
         elif finding.presence is Presence.PRESENT:
@@ -276,4 +238,13 @@ def _comparison(
         finding_id=finding.id if finding and change is not Change.RESOLVED else None,
         prior_finding=kept,
         growth=growth,
+        doubling_time=_doubling(change, study, finding, prior, old),
     )
+
+
+def _doubling(
+    change: Change, study: Study, finding: Finding | None, prior: Study, old: Finding | None
+) -> Measurement | None:
+    if change is not Change.LARGER or finding is None or old is None:
+        return None
+    return doubling_time(old, finding, prior.acquired_on, study.acquired_on)

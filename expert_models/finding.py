@@ -186,7 +186,8 @@ class Comparison:
 
     finding_id: the current finding; None exactly when it resolved. prior_finding: the prior's own record, so that
     both pictures can be drawn; None exactly when it is new. growth: relative change of the leading measurement
-    (0.25 = a quarter larger), None where nothing was measured twice.
+    (0.25 = a quarter larger), None where nothing was measured twice. doubling_time: of a nodule's volume that grew, in
+    days; None for anything else.
     """
 
     id: str
@@ -196,9 +197,12 @@ class Comparison:
     finding_id: str | None = None
     prior_finding: Finding | None = None
     growth: float | None = None
+    doubling_time: Measurement | None = None
 
     def __post_init__(self) -> None:
         if (self.finding_id is None) != (self.change is Change.RESOLVED):
             raise ValueError("a comparison lacks its current finding exactly when it resolved")
         if (self.prior_finding is None) != (self.change is Change.NEW):
             raise ValueError("a comparison lacks its prior finding exactly when it is new")
+        if self.doubling_time is not None and self.change is not Change.LARGER:
+            raise ValueError("only what grew has a doubling time")

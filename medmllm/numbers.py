@@ -41,6 +41,11 @@ AGO = re.compile(
     r" (?:earlier|ago|before|prior|previously)\b",
     re.IGNORECASE,
 )
+DOUBLING = re.compile(
+    rf"\bdoubling[ -]times?(?: (?:is|was|of|about|is about|of about))?:? (?P<first>{DIGITS})"
+    r"[ -](?P<unit>day|week|month|year)s?\b",
+    re.IGNORECASE,
+)
 COUNTED = re.compile(
     r"\b(?P<number>\d+|two|three|four|five|six|seven|eight|nine|ten)(?: (?!mm|cm|ml|hu|of|months?"
     r"|weeks?|days?)[a-z-]+){0,3}? "
@@ -48,6 +53,7 @@ COUNTED = re.compile(
     re.IGNORECASE,
 )
 NUMBER_WORDS = {word: number for number, word in enumerate(wording.COUNTS)} | {"a": 1, "an": 1, "twelve": 12}
+DAYS = {"day": 1.0, "week": 7.0, "month": 30.44, "year": 365.25}
 SCALES: dict[str, tuple[Code, float]] = {
     "mm": (codes.MILLIMETER, 1.0),
     "cm": (codes.MILLIMETER, 10.0),
@@ -87,6 +93,7 @@ def wrong_numbers(
         *_slices(text, findings),
         *_counts(text, findings, comparisons),
         *_intervals(text, study),
+        *_doubling_times(text, comparisons, evidence),
     )
     return next((each for each in checks if each), None)
 
@@ -195,6 +202,15 @@ def _counts(text: str, findings: Sequence[Finding], comparisons: Sequence[Compar
         gone = len([e for e in about if e.prior_finding and TERM_OF.get(e.prior_finding.concept) in terms])
         if number not in (cited, gone, len([each for each in comparisons if each.finding_id])):
             yield f"says {match.group()}; it cites {cited or gone}"
+
+
+def _doubling_times(text: str, comparisons: Sequence[Comparison], evidence: Sequence[Evidence]) -> Iterator[str | None]:
+    known = [each.doubling_time.value for each in comparisons if each.doubling_time is not None]
+    for match in DOUBLING.finditer(text):
+        number = printed(match["first"], DAYS[match["unit"].lower()])
+        is_quoted = any(_plain(f"{match['first']} {match['unit']}") in _plain(each.text) for each in evidence)
+        if not is_quoted and not any(number.fits(each) for each in known):
+            yield f"says {match.group().strip()}; what it cites has {_shown(known)} days"
 
 
 def _intervals(text: str, study: Study | None) -> Iterator[str | None]:

@@ -152,6 +152,8 @@ def _measured(measurements: Sequence[Measurement]) -> str:
 
 def _comparison(comparison: Comparison, study: Study) -> str:
     growth = "growth not measured" if comparison.growth is None else f"growth {100 * comparison.growth:.0f}%"
+    if comparison.doubling_time is not None:
+        growth += f", {wording.measured([comparison.doubling_time])}"
     prior = comparison.prior_finding
     fields = (
         comparison.id,

@@ -330,16 +330,22 @@ def _sizes(comparison: Comparison, finding: Finding | None) -> str:
     text = f": {now}, previously {before}"
     if comparison.growth is None:
         return text
-    return f"{text} ({_growth(comparison.change, comparison.growth)})"
+    # growth is that of the volume where both have one; said when the sizes before it are others
+    is_of_volume = bool(prior and prior.measurement(codes.VOLUME) and finding.measurement(codes.VOLUME))
+    what = " in volume" if is_of_volume and not now.startswith(wording.quantity(codes.VOLUME)) else ""
+    grown = _growth(comparison.change, comparison.growth, what)
+    if comparison.doubling_time is not None:
+        grown += f", {wording.measured([comparison.doubling_time])}"
+    return f"{text} ({grown})"
 
 
-def _growth(change: Change, growth: float) -> str:
-    amount = f"{abs(100 * growth):.0f}%"
+def _growth(change: Change, growth: float, what: str) -> str:
+    amount = f"{what} of {abs(100 * growth):.0f}%"
     if change is Change.LARGER and growth > 0:
-        return f"an increase of {amount}"
+        return f"an increase{amount}"
     if change is Change.SMALLER and growth < 0:
-        return f"a decrease of {amount}"
-    return f"a difference of {amount}"
+        return f"a decrease{amount}"
+    return f"a difference{amount}"
 
 
 def _views_differ(comparison: Comparison, finding: Finding | None, study: Study) -> Iterator[Sentence]:

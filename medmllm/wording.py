@@ -42,6 +42,7 @@ UNITS = {
     codes.MILLILITER: "mL",
     codes.HOUNSFIELD_UNIT: "HU",
     codes.PIXEL: "pixels",
+    codes.DAY: "days",
     codes.RATIO: "",
 }
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -141,6 +142,8 @@ def number(value: float, unit: Code) -> str:
         text = f"{round(value, -1):,.0f}" if abs(value) >= 1000 else f"{value:.{0 if abs(value) >= 10 else 1}f}"
     elif unit == codes.MILLIMETER:
         text = f"{value:.{0 if abs(value) >= 10 else 1}f}"
+    elif unit == codes.DAY:
+        return plural(round(value), "day")
     elif unit in (codes.HOUNSFIELD_UNIT, codes.PIXEL):
         text = f"{value:.0f}"
     else:

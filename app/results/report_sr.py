@@ -222,6 +222,8 @@ def finding_group(record: Record, finding: Finding, segmentations: Sequence[Segm
     site = finding.site or finding.concept
     side = None if finding.side is None else concept(SIDES[finding.side])
     numbers = [measured(each) for each in finding.measurements if not coordinates(record, each)]
+    if comparison is not None and comparison.doubling_time is not None:
+        numbers.append(measured(comparison.doubling_time))
     shared: dict[str, Any] = {
         "tracking_identifier": sr.TrackingIdentifier(tracking_uid_of(record, finding), tracking_id_of(finding)),
         "finding_type": concept(finding.concept),

@@ -40,7 +40,7 @@ CHECKS = {
     CheckKind.UNSUPPORTED: "not supported",
     CheckKind.IMAGE_CONTROL: "image control",
 }
-DECIMALS = {"%": 0, "{ratio}": 2, "[hnsf'U]": 0, "mL": 0, "{pixels}": 0}
+DECIMALS = {"%": 0, "{ratio}": 2, "[hnsf'U]": 0, "mL": 0, "{pixels}": 0, "d": 0}
 UNITS = {"{ratio}": "", "[hnsf'U]": "HU", "{pixels}": "px"}
 
 
@@ -101,8 +101,14 @@ def stated(attribute: Attribute) -> str:
 
 
 def growth_of(comparison: Comparison) -> str:
-    """ "+25 %", "" when nothing was measured twice."""
-    return "" if comparison.growth is None else f"{100 * comparison.growth:+.0f} %".replace("-", "−")
+    """ "+25 %", or "+80 %, volume doubling time 210 d"; "" when nothing was measured twice."""
+    if comparison.growth is None:
+        return ""
+    growth = f"{100 * comparison.growth:+.0f} %".replace("-", "−")
+    if comparison.doubling_time is None:
+        return growth
+    name = comparison.doubling_time.code.meaning
+    return f"{growth}, {name[0].lower()}{name[1:]} {amount(comparison.doubling_time)}"
 
 
 def cited(citation: Citation) -> str:
