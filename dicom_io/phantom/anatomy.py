@@ -51,6 +51,8 @@ class Anatomy:
     gastric_gas: float  # radius of the stomach bubble, 0 without
     arms_down: bool = True  # upright on a film; raised out of the way for CT
     stretch: float = 1.0  # breath: height relative to the patient's usual
+    unfold: float = 0.0  # how far the aortic arch stands out to the left
+    spine_gain: float = 1.0  # mineral content of the vertebrae relative to the other bones
 
     # --- profiles along z ------------------------------------------------------------------------------------------
 
@@ -161,14 +163,18 @@ class Anatomy:
         width = (chest + (self.shoulder - chest) * rise) * (1 - neck) + (56.0 + 0.3 * self.fat) * neck
         front = (-self.front - wall) * (1 - 0.45 * smoothstep((u - 0.45) / 0.6))
         back = (self.back + wall + 12.0) * (1 - 0.22 * smoothstep((u - 0.75) / 0.4))
-        if self.breast > 0:  # a fold below, fading into the chest wall above
-            across = (np.abs(x) - 0.56 * self.half_width) / (1.15 * self.breast)
-            along = z - 0.13 * self.height
-            rise = np.where(along < 0, along / (0.75 * self.breast), along / (1.7 * self.breast))
-            full = np.clip(1 - across**2 - rise**2, 0, 1)
-            front = front - 0.62 * self.breast * np.where(along < 0, np.sqrt(full), full)
+        if self.breast > 0:
+            front = front - self.bust(x, z)
         body = superellipse(x, y, (front + back) / 2, width, (back - front) / 2)
         return np.maximum(body, self._arms(x, y, z)) if self.arms_down else body
+
+    def bust(self, x: Scalar, z: Scalar) -> Array:
+        """How far the breasts stand out at (x, z), in mm: a fold below, fading into the chest wall above."""
+        across = (np.abs(x) - 0.56 * self.half_width) / (1.15 * self.breast)
+        along = z - 0.13 * self.height
+        rise = np.where(along < 0, along / (0.75 * self.breast), along / (1.7 * self.breast))
+        full = np.clip(1 - across**2 - rise**2, 0, 1)
+        return np.asarray(0.62 * self.breast * np.where(along < 0, np.sqrt(full), full))
 
     def _arms(self, x: Scalar, y: Scalar, z: Scalar) -> Array:
         """Depth inside the two upper arms, capsules from the shoulder outwards and down."""

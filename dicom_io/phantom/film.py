@@ -65,7 +65,7 @@ def draw_exposure(random: np.random.Generator, view: str) -> Exposure:
 
 def develop(path: Array, exposure: Exposure, spacing_mm: float, random: np.random.Generator) -> Array:
     """Line integrals (rows, columns), without unit -> a picture of the same shape in [0, 1], brighter = denser."""
-    signal = _detect(path, exposure, spacing_mm, random)
+    signal = detect(path, exposure, spacing_mm, random)
     picture = -np.log(np.clip(signal, 1e-5, None))
     picture += exposure.tilt * np.linspace(-1, 1, picture.shape[1], dtype=np.float32)[None]
     picture = _process(picture, exposure, spacing_mm)
@@ -74,7 +74,7 @@ def develop(path: Array, exposure: Exposure, spacing_mm: float, random: np.rando
     return np.clip(picture, 0, 1).astype(np.float32)
 
 
-def _detect(path: Array, exposure: Exposure, spacing_mm: float, random: np.random.Generator) -> Array:
+def detect(path: Array, exposure: Exposure, spacing_mm: float, random: np.random.Generator) -> Array:
     """Relative intensity at the detector: primary, scatter and quantum noise."""
     primary = np.exp(-path)
     reduced = primary[::8, ::8]

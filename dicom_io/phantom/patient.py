@@ -16,10 +16,14 @@ from scipy.spatial import ConvexHull, QhullError
 
 from dicom_io.phantom.anatomy import Anatomy, breathe, draw_anatomy
 from dicom_io.phantom.canvas import Canvas, Texture
+from dicom_io.phantom.detail import fine_strands
+from dicom_io.phantom.devices import Device, DeviceKind, draw_device_kinds, place_devices
 from dicom_io.phantom.lesion import Change, Lesion, LesionKind, LesionPlan, draw_kinds, plan_lesions
-from dicom_io.phantom.pathology import paint_lesion
-from dicom_io.phantom.scene import lay_out, paint_chest
+from dicom_io.phantom.pathology import Scene, paint_lesion
+from dicom_io.phantom.scene import Chest, lay_out, least_vessel, paint_chest
 from dicom_io.phantom.skeleton import Posture
+from dicom_io.phantom.strands import Strands
+from dicom_io.phantom.varied import VariedAnatomy, breathe_varied, draw_pose, draw_varied
 from dicom_io.phantom.vessels import Trees, grow_trees
 from dicom_io.study import Geometry
 
@@ -45,7 +49,8 @@ class Visit:
     right_lung, left_lung, heart (the silhouette: pericardium and roots of the great vessels), aorta, liver, abdomen
     (all below the diaphragm), mediastinum (between the lungs' medial borders as outlined on films), ribs, spine,
     clavicles, scapulae, sternum. A lung is its tissue, diseased or not, without pleural air or fluid. changes: what
-    became of each lesion since the visit before, by tracking id.
+    became of each lesion since the visit before, by tracking id. strands: what a film shows finer than the voxels, and
+    devices: what was put into the patient (neither is in hu); both of varied patients only.
     """
 
     hu: npt.NDArray[np.int16]
@@ -55,6 +60,8 @@ class Visit:
     acquired_on: datetime
     changes: Mapping[str, str]
     is_upright: bool
+    strands: tuple[Strands, ...] = ()
+    devices: tuple[Device, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +72,8 @@ class Patient:
     sex: str  # "M" or "F"
     age_years: int  # at the last visit
     visits: tuple[Visit, ...]
+    stature_m: float | None = None  # known of varied patients
+    weight_kg: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +90,8 @@ class _Plan:
     days: tuple[datetime, ...]
     trees: Trees
     texture_seed: int
+    arms_down: bool
+    devices: tuple[tuple[DeviceKind, ...], ...]  # at each visit
 
 
 def draw_patient(
@@ -90,12 +101,18 @@ def draw_patient(
     spacing_mm: float | tuple[float, float, float] = 2.0,
     kinds: Collection[LesionKind] | None = None,
     upright: bool = True,
+    variety: bool = False,
+    arms_down: bool | None = None,
+    devices: Collection[DeviceKind] | None = None,
 ) -> Patient:
     """Draw the patient of this seed.
 
     spacing_mm: voxel size, or (slice, row, column). The same seed on another grid is the same patient.
     kinds: None draws them (often none, sometimes several); a collection gives exactly those, each present in the last
     visit unless it has resolved there (only with visits > 1). upright: False lays fluid and air as in a supine patient.
+    arms_down: None is as for the usual film or CT, down when upright; a supine film has the arms down too.
+    variety: another patient of that seed, from a wider range of bodies, poses and breaths, with devices. devices:
+    which, at every visit; None draws them as on films of outpatients (upright) or of a ward (lying).
     Raises ValueError for a seed below 0, no visit, a spacing outside 0.4 to 8 mm, or impossible kinds.
     """
     spacing = (spacing_mm,) * 3 if isinstance(spacing_mm, int | float) else tuple(spacing_mm)
@@ -105,10 +122,16 @@ def draw_patient(
         raise ValueError(f"a patient has at least one visit, got {visits}")
     if len(spacing) != 3 or not all(0.4 <= each <= 8.0 for each in spacing):
         raise ValueError(f"spacing_mm is 0.4 to 8 mm along each of three axes, got {spacing_mm}")
-    plan = _plan_patient(seed, visits, kinds)
+    if devices and not variety:
+        raise ValueError("devices are drawn in varied patients: ask for variety=True")
+    arms = upright if arms_down is None else arms_down
+    plan = _plan_varied(seed, visits, kinds, upright, arms, devices) if variety else _plan_patient(seed, visits, kinds)
+    plan = replace(plan, arms_down=arms)
     texture = Texture(np.random.default_rng(plan.texture_seed))
     drawn = tuple(_draw_visit(plan, number, seed, spacing, texture, upright) for number in range(visits))
-    return Patient(seed=seed, sex=plan.sex, age_years=plan.age_years, visits=drawn)
+    usual = plan.usual
+    body = (usual.stature_m, usual.weight_kg) if isinstance(usual, VariedAnatomy) else (None, None)
+    return Patient(seed, plan.sex, plan.age_years, drawn, *body)
 
 
 def _plan_patient(seed: int, visits: int, kinds: Collection[LesionKind] | None) -> _Plan:
@@ -122,13 +145,8 @@ def _plan_patient(seed: int, visits: int, kinds: Collection[LesionKind] | None) 
     day = FIRST_DAY + timedelta(days=int(when.integers(0, 1200)), minutes=int(when.integers(0, 600)))
     hold = Posture(float(how.uniform(4, 34)), float(how.uniform(2, 26)))
     for number in range(visits):
-        lifted = [0.0, 0.0]
-        for lesion in lesions:
-            if lesion.kind is LesionKind.ATELECTASIS and lesion.volume_ml[number] > 0:
-                lifted[0 if lesion.side == "right" else 1] += 5.0 if lesion.style == "plate" else 12.0
-        chests.append(
-            breathe(usual, how, heart_factor=_heart_factor(lesions, usual, number), elevate=(lifted[0], lifted[1]))
-        )
+        factor = _heart_factor(lesions, usual, number)
+        chests.append(breathe(usual, how, heart_factor=factor, elevate=_lifted(lesions, number)))
         poses.append((float(how.normal(0, 0.035)), float(how.normal(0, 0.016)), float(how.normal(0, 5))))
         postures.append(
             Posture(hold.scapula_out_mm + float(how.normal(0, 3)), hold.clavicle_rise_mm + float(how.normal(0, 3)))
@@ -138,8 +156,54 @@ def _plan_patient(seed: int, visits: int, kinds: Collection[LesionKind] | None) 
     trees = grow_trees(np.random.default_rng([seed, 4]), usual, leaves=650)
     return _Plan(
         sex, age_years, usual, tuple(chests), tuple(poses), tuple(postures), lesions, tuple(days), trees,
-        int(how.integers(2**31)),
+        int(how.integers(2**31)), True, ((),) * visits,
     )  # fmt: skip
+
+
+def _plan_varied(
+    seed: int,
+    visits: int,
+    kinds: Collection[LesionKind] | None,
+    upright: bool,
+    arms_down: bool,
+    devices: Collection[DeviceKind] | None,
+) -> _Plan:
+    who, what, when, how, with_what = (np.random.default_rng([seed, 20 + stream]) for stream in range(5))
+    sex = "M" if who.random() < 0.52 else "F"
+    age_years = int(np.clip(who.normal(57, 19), 16, 96))
+    wanted = draw_kinds(what) if kinds is None else [LesionKind(kind) for kind in kinds]
+    usual = draw_varied(who, sex, age_years, heart_ratio=float(np.clip(who.normal(0.45, 0.042), 0.36, 0.52)))
+    lesions = plan_lesions(what, usual, visits, wanted)
+    chests, poses, postures, days = [], [], [], []
+    day = FIRST_DAY + timedelta(days=int(when.integers(0, 1200)), minutes=int(when.integers(0, 600)))
+    hold = Posture(float(how.uniform(-6, 34) if upright else how.uniform(-14, 10)), float(how.uniform(-6, 28)))
+    for number in range(visits):
+        lifted = _lifted(lesions, number)
+        pose = draw_pose(how, is_upright=upright or not arms_down)
+        factor = _heart_factor(lesions, usual, number)
+        chests.append(breathe_varied(usual, how, pose, heart_factor=factor, elevate=lifted))
+        poses.append((pose.turn, pose.lean, pose.offset))
+        postures.append(
+            Posture(hold.scapula_out_mm + float(how.normal(0, 3)), hold.clavicle_rise_mm + float(how.normal(0, 3)))
+        )
+        days.append(day)
+        day += timedelta(days=int(when.integers(2, 220)), minutes=int(when.integers(-120, 120)))
+    place = "PA" if upright else "AP SUPINE"
+    has = tuple(draw_device_kinds(with_what, place) if devices is None else [DeviceKind(each) for each in devices])
+    trees = grow_trees(np.random.default_rng([seed, 24]), usual, leaves=900)
+    return _Plan(
+        sex, age_years, usual, tuple(chests), tuple(poses), tuple(postures), lesions, tuple(days), trees,
+        int(how.integers(2**31)), arms_down, (has,) * visits,
+    )  # fmt: skip
+
+
+def _lifted(lesions: tuple[LesionPlan, ...], visit: int) -> tuple[float, float]:
+    """How far collapsed lung lifts the right and the left dome at this visit, in mm."""
+    lifted = [0.0, 0.0]
+    for lesion in lesions:
+        if lesion.kind is LesionKind.ATELECTASIS and lesion.volume_ml[visit] > 0:
+            lifted[0 if lesion.side == "right" else 1] += 5.0 if lesion.style == "plate" else 12.0
+    return lifted[0], lifted[1]
 
 
 def _heart_factor(lesions: tuple[LesionPlan, ...], usual: Anatomy, visit: int) -> float:
@@ -177,11 +241,12 @@ def _draw_visit(
     plan: _Plan, number: int, seed: int, spacing: tuple[float, ...], texture: Texture, upright: bool
 ) -> Visit:
     canvas = _canvas(plan, number, seed, spacing)
-    chest = replace(plan.chests[number], arms_down=upright)
+    chest = replace(plan.chests[number], arms_down=plan.arms_down)
     congested = any(p.kind is LesionKind.EDEMA and p.volume_ml[number] > 0 for p in plan.lesions)
+    congestion = 1.3 if congested else 1.0
     planned = lay_out(
         chest, plan.usual, plan.trees, plan.postures[number],
-        is_upright=upright, congestion=1.3 if congested else 1.0, finest=canvas.voxel,
+        is_upright=upright, congestion=congestion, finest=canvas.voxel,
     )  # fmt: skip
     needs_air = any(p.kind in (LesionKind.CONSOLIDATION, LesionKind.ATELECTASIS) for p in plan.lesions)
     scene, structures = paint_chest(canvas, planned, texture, keep_airways=needs_air)
@@ -200,6 +265,7 @@ def _draw_visit(
         at = slice(slab.first, slab.first + slab.shape[0])
         noise = 8.0 * texture.at(slab, slab.whole, float(canvas.spacing.min()), 0.6)
         hu[at] = np.clip(np.rint(scene.hu[at] + noise * (scene.hu[at] > -999)), -1024, 3071)
+    varied = isinstance(chest, VariedAnatomy)
     for mask in structures.values():
         mask.flags.writeable = False
     hu.flags.writeable = False
@@ -217,7 +283,21 @@ def _draw_visit(
         acquired_on=plan.days[number],
         changes=MappingProxyType(changes),
         is_upright=upright,
+        strands=_strands(scene, planned, plan.trees, lesions, congestion) if varied else (),
+        devices=place_devices(seed, number, chest, canvas, plan.devices[number]),
     )
+
+
+def _strands(
+    scene: Scene, chest: Chest, trees: Trees, lesions: Collection[Lesion], congestion: float
+) -> tuple[Strands, ...]:
+    """Bones and vessels as tubes, vessels where air surrounds them."""
+    air = scene.lung.copy()
+    for lesion in lesions:
+        if lesion.kind not in (LesionKind.EDEMA, LesionKind.CARDIOMEGALY) and lesion.attenuation in (None, "solid"):
+            air[lesion.box] &= ~lesion.mask
+    least = least_vessel(chest.anatomy, scene.canvas.voxel)
+    return fine_strands(scene.canvas, chest, trees, air, least, chest.anatomy.vessel_scale * congestion)
 
 
 def _measured(

@@ -13,21 +13,27 @@ vessels, up to the arch, and reaches below the dome.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from dicom_io.phantom.film import Exposure, develop, draw_exposure
+from dicom_io.phantom.devices import Device
+from dicom_io.phantom.film import develop, draw_exposure
 from dicom_io.phantom.lesion import Lesion, LesionKind
+from dicom_io.phantom.look import Look, finish
+from dicom_io.phantom.markers import Marker
 from dicom_io.phantom.patient import Visit
+from dicom_io.phantom.strands import Numbers, Points, cast
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 WATER_PER_MM = 0.0196  # attenuation of water for a filtered 110 kV beam, about 65 keV effective
+SEEN = 0.01  # attenuation from which a device is in its mask
 SLAB_MM = 6.0  # slabs this thick share one magnification: below 0.6 mm at the film's edge
+VIEWS = ("PA", "AP", "AP SUPINE")
 FIELD_MM = (330.0, 435.0)  # side of the square field at the detector, least and most
 
 
@@ -36,7 +42,9 @@ class Radiograph:
     """One film. image: (rows, columns) float32 in [0, 1], brighter = denser, patient's right at image left, upright.
 
     spacing_mm: pixel spacing at the detector. masks: bool (rows, columns): right_lung, left_lung, heart, and one per
-    lesion by tracking id. cardiothoracic_ratio: width of the heart mask over the distance of the outermost lung edges.
+    lesion and device by tracking id. cardiothoracic_ratio: width of the heart mask over the distance of the outermost
+    lung edges. devices, with tips: (row, column) of the tip of each device that has one, by tracking id, which may lie
+    beyond the film's edge. markers: the letters on it.
     """
 
     image: Array
@@ -45,42 +53,78 @@ class Radiograph:
     masks: Mapping[str, Mask]
     lesions: tuple[Lesion, ...]
     cardiothoracic_ratio: float
+    devices: tuple[Device, ...] = ()
+    tips: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    markers: tuple[Marker, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Beam:
-    """Where tube and detector stand. Distances in mm; ray_mm: (x, z) of the central ray in patient space (LPS)."""
+    """Where tube and detector stand. Distances in mm; ray_mm: (x, z) of the central ray in patient space (LPS).
+
+    tilt: tangent of the angle by which the beam rises (from below, lordotic) on its way, about the plane pivot_y.
+    """
 
     view: str
     source_to_detector: float
     detector_y: float  # of the detector plane in patient space
     ray_mm: tuple[float, float]
+    tilt: float = 0.0
+    pivot_y: float = 0.0
 
     def magnification(self, y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Enlargement of what lies at patient y."""
         gap = np.abs(np.asarray(y) - self.detector_y)
         return self.source_to_detector / (self.source_to_detector - gap)
 
+    def ray_z(self, y: float) -> float:
+        """z of the central ray where it crosses patient y."""
+        return self.ray_mm[1] - self.tilt * (abs(y - self.detector_y) - abs(self.pivot_y - self.detector_y))
 
-def radiograph(visit: Visit, *, view: str = "PA", rows: int = 512, seed: int = 0) -> Radiograph:
+    def at(self, points_mm: Points, rows: int, spacing_mm: float) -> tuple[Points, Numbers]:
+        """Where points (N, 3; LPS mm) fall on a square film: (N, 2) fractional (row, column), (N,) magnifications."""
+        scale = self.magnification(points_mm[:, 1])
+        gap = np.abs(points_mm[:, 1] - self.detector_y) - abs(self.pivot_y - self.detector_y)
+        up = points_mm[:, 2] - self.ray_mm[1] + self.tilt * gap
+        across = points_mm[:, 0] - self.ray_mm[0]
+        place = np.stack([-up, across], axis=1) * (scale / spacing_mm)[:, None] + (rows - 1) / 2
+        return np.asarray(place, dtype=np.float64), scale
+
+
+def radiograph(
+    visit: Visit, *, view: str = "PA", rows: int = 512, seed: int = 0, look: Look | None = None
+) -> Radiograph:
     """Take a frontal film of a visit: rows x rows pixels over a field of about 40 cm.
 
     view: "PA" (detector at the chest, tube 1.8 m away) or "AP" (detector at the back, tube 1.1 to 1.3 m away, which
-    enlarges the heart). seed: exposure, scatter, noise, processing and collimation; the anatomy does not change.
-    Raises ValueError for another view or fewer than 64 rows.
+    enlarges the heart), or "AP SUPINE" (the same of a patient drawn lying). seed: exposure, scatter, noise, processing
+    and collimation; the anatomy does not change. look: how it is taken, processed and marked; None is one plain way.
+    Raises ValueError for another view, a view that does not fit how the patient was drawn, or fewer than 64 rows.
     """
-    if view not in ("PA", "AP"):
-        raise ValueError(f"a view is PA or AP, got {view}")
+    if view not in VIEWS:
+        raise ValueError(f"a view is PA or AP, or AP SUPINE, got {view}")
+    if (view == "AP SUPINE") == visit.is_upright:
+        raise ValueError(f"a patient drawn {'upright' if visit.is_upright else 'lying'} gives no {view} film")
     if rows < 64:
         raise ValueError(f"a radiograph has at least 64 rows, got {rows}")
     random = np.random.default_rng([seed, 17, 0 if view == "PA" else 1])
     beam = _aim(visit, view, random)
-    field_mm = _field(visit, beam, random)
+    if look is not None:
+        beam = replace(beam, tilt=look.tilt)
+    field_mm = _field(visit, beam, random, look)
     projector = Projector(visit, beam, rows, field_mm / rows)
-    exposure: Exposure = draw_exposure(random, view)
-    path = projector.integrals(attenuation(visit.hu, exposure.bone_factor))
-    image = develop(path, exposure, projector.spacing_mm, random)
     masks = _masks(visit, projector)
+    exposure = draw_exposure(random, view) if look is None else look.exposure
+    path = projector.integrals(attenuation(visit.hu, exposure.bone_factor))
+    path += _detail(visit, projector, exposure.bone_factor)
+    shadows, tips = _devices(visit, projector)
+    for name, shadow in shadows.items():
+        path += shadow
+        masks[name] = shadow > SEEN
+    if look is None:
+        image = develop(path, exposure, projector.spacing_mm, random)
+    else:
+        image = finish(path, masks["right_lung"] | masks["left_lung"], look, projector.spacing_mm, random)
     return Radiograph(
         image=image,
         spacing_mm=projector.spacing_mm,
@@ -88,7 +132,37 @@ def radiograph(visit: Visit, *, view: str = "PA", rows: int = 512, seed: int = 0
         masks=MappingProxyType(masks),
         lesions=visit.lesions,
         cardiothoracic_ratio=cardiothoracic_ratio(masks["heart"], masks["right_lung"] | masks["left_lung"]),
+        devices=visit.devices,
+        tips=MappingProxyType(tips),
+        markers=() if look is None else look.markers,
     )
+
+
+def _detail(visit: Visit, projector: Projector, bone_factor: float) -> Array:
+    """What the voxels are too coarse for: tubes as they are, less what the voxels already show of them."""
+    total = np.zeros((projector.rows, projector.rows), dtype=np.float32)
+    # A voxel's box and the interpolation between voxels blur like a Gaussian of half a voxel.
+    blur = 0.5 * float(np.mean(visit.geometry.spacing_mm[::2])) * 1.1 / projector.spacing_mm
+    weight = {"soft": WATER_PER_MM / 1000, "bone": WATER_PER_MM / 1000 * bone_factor}
+    for strands in visit.strands:
+        sharp = cast(strands, projector.beam, projector.rows, projector.spacing_mm) * np.float32(weight[strands.tissue])
+        total += sharp - ndimage.gaussian_filter(sharp, blur) if strands.drawn else sharp
+    return total
+
+
+def _devices(visit: Visit, projector: Projector) -> tuple[dict[str, Array], dict[str, tuple[float, float]]]:
+    """The attenuation of each device, and where its tip falls (row, column)."""
+    shadows: dict[str, Array] = {}
+    tips: dict[str, tuple[float, float]] = {}
+    for device in visit.devices:
+        shadow = np.zeros((projector.rows, projector.rows), dtype=np.float32)
+        for strands in device.strands:
+            shadow += cast(strands, projector.beam, projector.rows, projector.spacing_mm)
+        shadows[device.tracking_id] = shadow
+        if device.tip_mm is not None:
+            row, column = projector.beam.at(device.tip_mm[None], projector.rows, projector.spacing_mm)[0][0]
+            tips[device.tracking_id] = (float(row), float(column))
+    return shadows, tips
 
 
 def cardiothoracic_ratio(heart: Mask, lungs: Mask) -> float:
@@ -120,7 +194,7 @@ class Projector:
     def __init__(self, visit: Visit, beam: Beam, rows: int, spacing_mm: float) -> None:
         affine = visit.geometry.affine
         self.spacing_mm = float(spacing_mm)
-        self._beam, self._rows = beam, rows
+        self.beam, self.rows = beam, rows
         self._shape = visit.hu.shape
         self._dy = abs(float(affine[1, 1]))
         self._y = affine[1, 3] + affine[1, 1] * np.arange(visit.hu.shape[1])
@@ -129,7 +203,7 @@ class Projector:
 
     def integrals(self, values: npt.NDArray[np.float32 | np.bool_], start: tuple[int, int, int] = (0, 0, 0)) -> Array:
         """Values per mm (slices, rows, columns), cropped from `start` of the grid, summed along rays: (rows, rows)."""
-        image = np.zeros((self._rows, self._rows), dtype=np.float32)
+        image = np.zeros((self.rows, self.rows), dtype=np.float32)
         step = max(1, round(SLAB_MM / self._dy))
         for first in range(0, values.shape[1], step):
             slab = values[:, first : first + step].sum(axis=1, dtype=np.float32)
@@ -137,11 +211,14 @@ class Projector:
             if rows_hit.size == 0:
                 continue
             at = start[1] + first
-            scale = float(self._beam.magnification(self._y[at : at + min(step, values.shape[1] - first)].mean()))
+            middle_y = self._y[at : at + min(step, values.shape[1] - first)].mean()
+            scale = float(self.beam.magnification(middle_y))
             high, wide = slice(rows_hit[0], rows_hit[-1] + 1), slice(columns_hit[0], columns_hit[-1] + 1)
-            down = self._weights(scale, self._z, self._beam.ray_mm[1], start[0] + high.start, slab[high].shape[0], True)
+            down = self._weights(
+                scale, self._z, self.beam.ray_z(middle_y), start[0] + high.start, slab[high].shape[0], True
+            )
             along = self._weights(
-                scale, self._x, self._beam.ray_mm[0], start[2] + wide.start, slab[:, wide].shape[1], False
+                scale, self._x, self.beam.ray_mm[0], start[2] + wide.start, slab[:, wide].shape[1], False
             )
             (top, vertical), (left, horizontal) = down, along
             part = vertical @ slab[high, wide] @ horizontal.T
@@ -155,8 +232,8 @@ class Projector:
 
         axis: (origin, step) of the voxel centres. flip: pixels count down as the coordinate grows (rows, head up).
         """
-        middle = (self._rows - 1) / 2
-        pixel_mm = (np.arange(self._rows) - middle) * self.spacing_mm / scale
+        middle = (self.rows - 1) / 2
+        pixel_mm = (np.arange(self.rows) - middle) * self.spacing_mm / scale
         place = ((-pixel_mm if flip else pixel_mm) + centre - axis[0]) / axis[1] - start
         hit = np.flatnonzero((place > -1) & (place < count))
         if hit.size == 0:
@@ -176,18 +253,19 @@ def _aim(visit: Visit, view: str, random: np.random.Generator) -> Beam:
     middle = ends.mean(axis=0)
     ray = (float(middle[0] + random.normal(0, 5)), float(middle[2] + random.uniform(-10, 9)))
     if view == "PA":
-        return Beam(view, float(random.uniform(1780, 1850)), float(front - random.uniform(15, 40)), ray)
-    return Beam(view, float(random.uniform(1050, 1350)), float(back + random.uniform(15, 50)), ray)
+        return Beam(view, float(random.uniform(1780, 1850)), float(front - random.uniform(15, 40)), ray, 0.0, middle[1])
+    return Beam(view, float(random.uniform(1050, 1350)), float(back + random.uniform(15, 50)), ray, 0.0, middle[1])
 
 
-def _field(visit: Visit, beam: Beam, random: np.random.Generator) -> float:
+def _field(visit: Visit, beam: Beam, random: np.random.Generator, look: Look | None) -> float:
     """Side of the field: the lungs with a margin, as a radiographer would collimate."""
     lungs = visit.structures["right_lung"] | visit.structures["left_lung"]
     extent = [
         np.flatnonzero(lungs.any(axis=axes)).size * spacing
         for axes, spacing in zip(((1, 2), (0, 1)), visit.geometry.spacing_mm[::2], strict=True)
     ]
-    wanted = float(np.clip(max(extent) * 1.09 * random.uniform(1.16, 1.5), *FIELD_MM))
+    wider = random.uniform(1.16, 1.5)
+    wanted = float(np.clip(max(extent) * 1.09 * (wider if look is None else look.field), *FIELD_MM))
     corners = visit.geometry.to_patient(np.array([[0, 0, 0], np.array(visit.hu.shape) - 1]))
     room = np.abs(corners[:, ::2] - np.array(beam.ray_mm)).min()  # nothing is drawn beyond the grid
     return min(wanted, 2.0 * float(room) * float(beam.magnification(corners[:, 1]).min()))

@@ -11,6 +11,7 @@ from dicom_io.phantom.anatomy import Anatomy, ellipsoid
 from dicom_io.phantom.canvas import Array, Canvas, Points, Texture, blend, smooth_path
 from dicom_io.phantom.pathology import Scene
 from dicom_io.phantom.skeleton import Posture, Tubes, bone_tubes, paint_bones
+from dicom_io.phantom.varied import VariedAnatomy, gas_depth
 from dicom_io.phantom.vessels import Trees, balls
 
 Mask = npt.NDArray[np.bool_]
@@ -61,10 +62,18 @@ def lay_out(
         bones=bone_tubes(anatomy, posture),
         aorta=_aorta(anatomy),
         trachea=_trachea(anatomy),
-        bronchi=_carried(trees.bronchi, trees.bronchus_radii, anatomy, usual, finest),
-        vessels=_carried(trees.vessels, trees.vessel_radii * anatomy.vessel_scale * congestion, anatomy, usual, finest),
+        bronchi=_carried(trees.bronchi, trees.bronchus_radii, anatomy, usual, finest, 0.14 * finest),
+        vessels=_carried(
+            trees.vessels, trees.vessel_radii * anatomy.vessel_scale * congestion, anatomy, usual, finest,
+            least_vessel(anatomy, finest),
+        ),
         is_upright=is_upright,
-    )
+    )  # fmt: skip
+
+
+def least_vessel(anatomy: Anatomy, finest: float) -> float:
+    """Radius below which vessels are left out of voxels of this edge (mm): the films of a varied patient have them."""
+    return (0.3 if isinstance(anatomy, VariedAnatomy) else 0.14) * finest
 
 
 def paint_chest(canvas: Canvas, chest: Chest, texture: Texture, *, keep_airways: bool) -> tuple[Scene, dict[str, Mask]]:
@@ -134,7 +143,8 @@ def _paint_body(hu: Array, canvas: Canvas, anatomy: Anatomy, texture: Texture) -
     muscle = canvas.occupancy(depth - np.float32(anatomy.fat), 1.5)
     if anatomy.breast > 0:  # glandular tissue in front of the pectoral muscles
         box_y = canvas.y < -anatomy.front - anatomy.muscle - 10
-        muscle = np.where(box_y, 0.35 * muscle, muscle)
+        gland = anatomy.gland if isinstance(anatomy, VariedAnatomy) else 0.35
+        muscle = np.where(box_y, gland * muscle, muscle)
     streak = texture.at(canvas, canvas.whole, 7.0, 2.0)
     blend(hu, muscle, 48 - 45 * np.clip(streak - 0.6, 0, 1.5))
 
@@ -160,6 +170,9 @@ def _paint_abdomen(
         place = (x - 0.44 * size, y + 22.0, z - (anatomy.left_dome - 9.0 - 0.62 * radius))
         gas = ellipsoid(place, (1.15 * radius, radius, 0.62 * radius))
         blend(hu, canvas.occupancy(np.minimum(gas, below - 5)), -985.0)
+    if isinstance(anatomy, VariedAnatomy) and anatomy.colon_gas:
+        gas = np.minimum(gas_depth(anatomy, x, y, z), below - 5)
+        blend(hu, canvas.occupancy(gas), -960.0)
     return {"abdomen": below > 0, "liver": liver_depth > 0}
 
 
@@ -167,13 +180,14 @@ def _aorta(anatomy: Anatomy) -> npt.NDArray[np.float64]:
     """Ball centres and radii (N, 4) from the root round the arch to the abdomen."""
     height, shift, radius = anatomy.height, anatomy.heart_shift, anatomy.aorta
     base = anatomy.heart_floor + 0.75 * anatomy.heart_tall
+    bulge = anatomy.unfold
     path = [
         (shift - 4, -18, base, 1.05 * radius),
         (shift - 12, -24, 0.62 * height, 1.05 * radius),
         (shift - 6, -16, 0.735 * height - radius, radius),
-        (shift + 10, 2, 0.755 * height - radius, 0.98 * radius),
-        (shift + 21, 22, 0.735 * height - radius, 0.95 * radius),
-        (shift * 0.5 + 21, 32, 0.60 * height, 0.88 * radius),
+        (shift + 10 + 0.7 * bulge, 2, 0.755 * height - radius, 0.98 * radius),
+        (shift + 21 + bulge, 22, 0.735 * height - radius, 0.95 * radius),
+        (shift * 0.5 + 21 + 0.6 * bulge, 32, 0.60 * height, 0.88 * radius),
         (shift * 0.3 + 17, 32, 0.25 * height, 0.82 * radius),
         (6, 28, -0.10 * height, 0.80 * radius),
         (3, 26, -0.55 * height, 0.75 * radius),
@@ -220,9 +234,10 @@ def _carried(
     anatomy: Anatomy,
     usual: Anatomy,
     finest: float,
+    least: float,
 ) -> Points:
-    """A tree where the breath has carried it, as balls (N, 4); what is far thinner than a voxel is left out."""
-    visible = radii > 0.14 * finest
+    """A tree where the breath has carried it, as balls (N, 4); what is thinner than least is left out."""
+    visible = radii > least
     ends = anatomy.carried(segments[visible].reshape(-1, 3), usual).reshape(-1, 2, 3)
     points, ball_radii = balls(ends, radii[visible], 0.7 * finest)
     return np.concatenate([points, ball_radii[:, None]], axis=1)

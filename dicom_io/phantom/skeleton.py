@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from dicom_io.phantom.anatomy import Anatomy, ellipsoid
 from dicom_io.phantom.canvas import Array, Canvas, Points, Texture, blend, sampled, smooth_path
+from dicom_io.phantom.ribs import cartilage_balls, rib_balls
+from dicom_io.phantom.varied import VariedAnatomy
 
 CORTEX_HU, MARROW_HU = 1250.0, 300.0
 PERIOD = 0.1005  # height of one vertebra and its disc, of the lung's height
@@ -31,10 +33,21 @@ class Tubes:
     squash: float
     cortex_mm: float
     gain: float = 1.0
+    sharp: bool = False  # whether a film shows it finer than the voxels
 
 
 def bone_tubes(anatomy: Anatomy, posture: Posture) -> tuple[Tubes, ...]:
     """All bones that are drawn from balls; the vertebral bodies are not."""
+    if isinstance(anatomy, VariedAnatomy):
+        return (
+            Tubes("ribs", rib_balls(anatomy), 2.0, 0.9, 1.35, True),
+            Tubes("sternum", cartilage_balls(anatomy), 1.5, 1.2, 0.6, True),
+            Tubes("clavicles", _clavicles(anatomy, posture), 1.1, 1.8, 1.2, True),
+            Tubes("scapulae", _scapulae(anatomy, posture), 1.0, 1.2, 1.0, True),
+            Tubes("scapulae", _humeri(anatomy), 1.0, 3.0, 1.0),
+            Tubes("sternum", _sternum(anatomy), 2.0, 1.0),
+            Tubes("spine", _processes(anatomy), 1.2, 1.0, 0.5, True),
+        )
     return (
         Tubes("ribs", _ribs(anatomy), 1.4, 1.2),
         Tubes("clavicles", _clavicles(anatomy, posture), 1.1, 2.6),
@@ -189,7 +202,7 @@ def _paint_vertebrae(hu: Array, canvas: Canvas, anatomy: Anatomy, texture: Textu
     share = canvas.occupancy(body)
     marrow = np.clip((body - 1.2) / canvas.voxel + 0.5, 0, 1)
     mottle = 1 + 0.12 * texture.at(canvas, box, 3.0, 1.0)
-    blend(part, share, anatomy.bone_gain * (560 + marrow * (190 * mottle - 560)))
+    blend(part, share, anatomy.bone_gain * anatomy.spine_gain * (560 + marrow * (190 * mottle - 560)))
     blend(part, canvas.occupancy(ellipsoid((x, y - 63.0, 0 * z), (9.0, 7.0, 1e6)).astype(np.float32)), 25.0)
     mask = np.zeros(canvas.shape, dtype=bool)
     mask[box] = share > 0.5
