@@ -16,6 +16,7 @@ HEART = Code("80891009", "SCT", "Heart")
 UPPER_LOBE = Code("45653009", "SCT", "Upper lobe of lung")
 MIDDLE_LOBE = Code("72481006", "SCT", "Middle lobe of right lung")
 LOWER_LOBE = Code("90572001", "SCT", "Lower lobe of lung")
+AORTA = Code("15825003", "SCT", "Aorta")
 PLEURA = Code("3120008", "SCT", "Pleural structure")
 CHEST = Code("816094009", "SCT", "Chest")
 
@@ -28,6 +29,7 @@ PNEUMOTHORAX = Code("36118008", "SCT", "Pneumothorax")
 CONSOLIDATION = Code("95436008", "SCT", "Lung consolidation")
 ATELECTASIS = Code("46621007", "SCT", "Atelectasis")
 PULMONARY_EDEMA = Code("19242006", "SCT", "Pulmonary edema")
+EMPHYSEMA = Code("87433001", "SCT", "Pulmonary emphysema")
 
 # Attributes of a nodule. RadLex as two public lung nodule models have it (openimagingdata/CDEStaging, and the solidity
 # value set of Philips' AIR guide): RID46010 with RID5741, RID46011, RID46016. The rest is as pydicom lists it.
@@ -54,6 +56,11 @@ PROBABILITY = Code("122157", "DCM", "Probability")
 VOLUME_DOUBLING_TIME = Code("volume-doubling-time", "99WETREAD", "Volume doubling time")
 SOLID_LONG_AXIS = Code("solid-long-axis", "99WETREAD", "Long axis of the solid component")
 SUSPICION = Code("readers-suspicion", "99WETREAD", "Probability that readers would rate it suspicious")
+EFFUSION_DEPTH = Code("effusion-depth", "99WETREAD", "Depth at the midclavicular line")
+SHARE_OF_LUNG = Code("share-of-lung", "99WETREAD", "Share of the lung")
+EMPHYSEMA_INDEX = Code("laa-950", "99WETREAD", "Low attenuation area (LAA-950)")
+ASCENDING_AORTA = Code("18012-5", "LN", "Ascending Aortic Diameter")
+DESCENDING_AORTA = Code("18013-3", "LN", "Descending Aortic Diameter")
 
 # Units (UCUM)
 MILLIMETER = Code("mm", "UCUM", "mm")

@@ -11,7 +11,7 @@ from expert_models.finding import Change, Code, Comparison, Finding, Presence
 from medmllm import wording
 from medmllm.lexicon import GENERAL, patterns_for, term_of
 from medmllm.report import Grounding, Section, Sentence
-from medmllm.statements import by_size, change_sentence, named, organs_first, size, unique
+from medmllm.statements import absent_names, by_size, change_sentence, named, organs_first, size, unique
 from rag.evidence import Citation, Evidence
 
 URGENCY = (  # most pressing first; a concept that is not listed comes last
@@ -166,7 +166,7 @@ def cited(citation: Citation) -> str:
 def _absent(absent: Sequence[Finding], is_something: bool) -> Iterator[Sentence]:
     if not absent:
         return
-    names = wording.listed(unique(wording.thing(each) for each in absent), "or")
+    names = wording.listed(absent_names(absent), "or")
     if is_something:
         yield _grounded(f"No {names} is identified.", absent)
     else:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from dicom_io.study import Series, Study
 from expert_models import codes
-from expert_models.finding import Change, Code, Comparison, Finding, Measurement, Presence, Region
+from expert_models.finding import Change, Code, Comparison, Finding, Measurement, Presence, Region, Side
 from medmllm import wording
 from medmllm.report import Grounding, Section, Sentence
 
@@ -20,6 +20,9 @@ def finding_statements(findings: Sequence[Finding], study: Study) -> Iterator[Se
     for presence in (Presence.PRESENT, Presence.INDETERMINATE, Presence.ABSENT):
         kinds = _by_concept(e for e in assessed if e.presence is presence and e.concept not in codes.ANATOMY)
         for kind in kinds:
+            if presence is Presence.ABSENT and on_neither_side(kind):
+                yield _sentence(f"No {wording.noun(kind[0].concept)} is identified on either side.", kind)
+                continue
             alone, together = kind[:MOST_OF_A_KIND], kind[MOST_OF_A_KIND:]
             for finding in alone:
                 yield _sentence(_statement(finding, study), [finding])
@@ -78,6 +81,20 @@ def named(finding: Finding) -> str:
 def organs_first(findings: Iterable[Finding]) -> list[Finding]:
     """Organs before pathologies: "the heart" late in a list would read as the start of a new clause."""
     return sorted(findings, key=lambda each: each.concept not in codes.ANATOMY)
+
+
+def on_neither_side(absent: Sequence[Finding]) -> bool:
+    """Whether findings of one concept that are absent are one of each side, of one expert."""
+    sides = [each.side for each in absent]
+    return sorted(filter(None, sides)) == [Side.LEFT, Side.RIGHT] and len({each.expert for each in absent}) == 1
+
+
+def absent_names(absent: Sequence[Finding]) -> list[str]:
+    """What is absent, each once; without its side where it is absent on both."""
+    names = []
+    for kind in _by_concept(absent):
+        names += [wording.noun(kind[0].concept)] if on_neither_side(kind) else [wording.thing(each) for each in kind]
+    return unique(names)
 
 
 def unique(words: Iterable[str]) -> list[str]:

@@ -45,6 +45,11 @@ UNITS = {
     codes.DAY: "days",
     codes.RATIO: "",
 }
+QUANTITIES = {  # measurements whose coded meaning is no running text
+    codes.MEAN_ATTENUATION: "mean attenuation",
+    codes.ASCENDING_AORTA: "ascending aortic diameter",
+    codes.DESCENDING_AORTA: "descending aortic diameter",
+}
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 VIEWS = {"LL": "left lateral", "RL": "right lateral", "LATERAL": "lateral", "LAT": "lateral"}
 
@@ -171,7 +176,7 @@ def measured(measurements: Sequence[Measurement]) -> str:
 
 def quantity(code: Code) -> str:
     """What was measured, in running text."""
-    return "mean attenuation" if code == codes.MEAN_ATTENUATION else lower_first(code.meaning)
+    return QUANTITIES.get(code) or lower_first(code.meaning)
 
 
 def percent(fraction: float) -> str:
