@@ -27,6 +27,7 @@ from rag.ports import Embedder, VectorStore
 from rag.retrieve import HybridLibrary
 
 if TYPE_CHECKING:
+    from app.adapters.examinations import FolderExaminations
     from expert_models.isolated import Isolated
     from expert_models.registry import Registry
 
@@ -219,7 +220,15 @@ def open_experts(settings: Settings, masks: Masks) -> Experts:
         if label in PACKAGED:
             raise AppError(f"the installation is damaged: {label}: {reason}")
         log.warning("an expert cannot be used", expert=label, reason=reason)
-    return Panel([isolated(settings, registry, label) for label in registry.ready], masks)
+    experts = [isolated(settings, registry, label) for label in registry.ready]
+    return Panel(experts, masks, open_examinations(settings) if settings.examinations_mb else None)
+
+
+def open_examinations(settings: Settings) -> FolderExaminations:
+    """Where findings are kept, so that nothing is examined twice."""
+    from app.adapters.examinations import FolderExaminations
+
+    return FolderExaminations(settings.home.expanduser() / "examinations", settings.examinations_mb)
 
 
 def open_registry(settings: Settings) -> Registry:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from app.bootstrap import (
     keep_quiet,
     open_embedder,
+    open_examinations,
     open_language_model,
     open_library,
     open_masks,
@@ -83,11 +84,16 @@ def _storage(settings: Settings) -> Iterator[Checkup]:
         open_masks(settings)
         return settings.url_of("blobs_url")
 
+    def examinations() -> str:
+        kept = open_examinations(settings)
+        return f"{kept.count()} kept, {kept.size_mb():.1f} of {settings.examinations_mb} MiB"
+
     yield _look("storage", "home", home)
     yield _look("storage", "archive", archive)
     yield _look("storage", "reports", reports)
     yield _look("storage", "queue", queue)
     yield _look("storage", "masks", masks)
+    yield _look("storage", "examinations", examinations)
 
 
 def _backends(settings: Settings) -> Iterator[Checkup]:

@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     threads: int = Field(0, ge=0, description="Threads of the experts; 0: as many as there are cores.")
     expert_timeout_s: float = Field(600.0, gt=0, description="Seconds in which an expert must examine one series.")
     expert_memory_mb: int = Field(0, ge=0, description="MiB of memory the experts may take; 0: 3/4 of the machine's.")
+    examinations_mb: int = Field(64, ge=0, description="MiB of findings kept, to examine nothing twice; 0: none.")
     priors: int = Field(3, ge=0, le=20, description="How many earlier studies to attach.")
     evidence: int = Field(6, ge=0, le=20, description="How many passages of literature a report may cite.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("warning", description="Least level logged.")

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 
 from dicom_io.errors import NoStudy, UnsupportedImage
 from dicom_io.identity import patient_key
-from dicom_io.narrative import acquired_on, is_narrative, rank, report_text, request_of
+from dicom_io.narrative import acquired_on, age_of, is_narrative, rank, report_text, request_of
 from dicom_io.pixels import hounsfield, is_for_processing, padding_of, radiograph, stored_frames
 from dicom_io.read import quiet, text
 from dicom_io.screen import is_report, modality_of, refusal
@@ -204,6 +204,7 @@ def _radiograph(each: Instance) -> Series:
         view=view,
         description=f"{description} (for processing)".strip() if is_for_processing(dataset) else description,
         body_part=text(dataset, "BodyPartExamined"),
+        age_years=age_of(dataset),
     )
 
 
@@ -241,6 +242,7 @@ def _ct_series(volume: Volume, used: Sequence[Slice]) -> Series:
         source=tuple(each.instance_uid for each in used),
         description=f"{description} (reformatted)".strip() if is_reformatted else description,
         body_part=text(first, "BodyPartExamined"),
+        age_years=age_of(first),
     )
 
 

@@ -37,6 +37,23 @@ def acquired_on(dataset: Dataset) -> datetime | None:
     return None
 
 
+def age_of(dataset: Dataset) -> int | None:
+    """Whole years of the patient at the study: PatientAge (PS3.5 6.2, VR AS: 045Y, 012M), else by birth date.
+
+    None where neither says so, or the study precedes the birth.
+    """
+    stated = re.fullmatch(r"(\d{1,3})([YMWD])", text(dataset, "PatientAge").upper())
+    if stated:
+        return int(int(stated[1]) / {"Y": 1, "M": 12, "W": 52.18, "D": 365.25}[stated[2]])
+    born = re.fullmatch(r"(\d{4})[.:-]?(\d\d)[.:-]?(\d\d)", text(dataset, "PatientBirthDate"))
+    when = acquired_on(dataset)
+    if born is None or when is None:
+        return None
+    year, month, day = (int(part) for part in born.groups())
+    years = when.year - year - ((when.month, when.day) < (month, day))
+    return years if 0 <= years < 130 else None
+
+
 def request_of(datasets: Sequence[Dataset]) -> Request:
     """Why the study was made: for each field the first of its attributes that any of the images states."""
     return Request(

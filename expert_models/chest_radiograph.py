@@ -24,6 +24,7 @@ from expert_models.codes import (
     THORACIC_DIAMETER,
 )
 from expert_models.finding import Box, Code, ExpertTag, Finding, Line, Measurement, Presence, Region
+from expert_models.input_check import refuses_radiograph
 from expert_models.measure import Width, horizontal_width, probability_above
 from expert_models.ports import Masks
 
@@ -31,16 +32,6 @@ if TYPE_CHECKING:
     from expert_models.segment import Segmented, Segmenter
 
 CARD = "cxr-anatomy"
-SMALLEST_SIDE = 128  # pixels; below it neither a lung's edge nor the heart's can be placed to a hundredth of the width
-
-# BodyPartExamined values (PS3.16 Annex L) that exclude a chest radiograph. Words that are not listed are left to the
-# picture itself: sites write this attribute in many languages, and often not at all.
-_OTHER_BODY_PARTS = """
-ABDOMEN ANKLE ARM BREAST BUTTOCK CALCANEUS CALF CLAVICLE COCCYX CSPINE CTSPINE ELBOW EXTREMITY EYE FACE FEMUR FINGER
-FOOT FOREARM HAND HEAD HIP HUMERUS JAW KNEE LEG LSPINE LSSPINE MAXILLA MANDIBLE NECK ORBIT PATELLA PELVIS RADIUS SACRUM
-SCAPULA SHOULDER SINUS SKULL SPINE SSPINE TEETH THIGH THUMB TIBIA TIBIAFIBULA TOE TMJ TSPINE ULNA WRIST ZYGOMA
-"""
-OTHER_BODY_PARTS = frozenset(_OTHER_BODY_PARTS.split())
 
 
 class ChestRadiograph:
@@ -64,21 +55,7 @@ class ChestRadiograph:
 
     def refuses(self, series: Series) -> str | None:
         """Why this series is not a frontal chest radiograph that can be read, in one sentence; None when it may be."""
-        if series.modality.value not in self._card.input.modality:
-            return f"the modality {series.modality.value} is not a radiograph"
-        view = (series.view or "").upper().strip()
-        if view and not view.startswith(self._card.input.views):
-            return f"the view {view} is not frontal"
-        body_part = series.body_part.upper().replace(" ", "").replace("_", "")
-        if body_part in OTHER_BODY_PARTS:
-            return f"the body part is given as {series.body_part}, not the chest"
-        picture = series.volume.voxels[0]
-        if min(picture.shape) < SMALLEST_SIDE:
-            return f"the picture has only {picture.shape[0]} x {picture.shape[1]} pixels"
-        low, high = np.percentile(picture[::4, ::4], [2, 98])
-        if high - low < 0.02:
-            return "the picture is blank or nearly so"
-        return None
+        return refuses_radiograph(series, self._card)
 
     def examine(self, series: Series, masks: Masks) -> Sequence[Finding]:
         """Lungs, heart and cardiomegaly; all not assessed where no two lungs with a heart between them are seen."""

@@ -43,6 +43,9 @@ LOBULATED = Code("112135", "DCM", "Lobulated")
 CALCIFICATION = Code("112030", "DCM", "Calcification Descriptor")
 CALCIFIED = Code("237897009", "SCT", "Calcified")
 
+# What the experts on the picture itself speak of; the kinds of unfit pictures stand in the card of cxr-input
+PICTURE_FITNESS = Code("picture-fitness", "99WETREAD", "Fitness of the picture for the experts")
+
 # Measurements
 CARDIOTHORACIC_RATIO = Code("cardiothoracic-ratio", "99WETREAD", "Cardiothoracic ratio")
 CARDIAC_DIAMETER = Code("cardiac-diameter", "99WETREAD", "Transverse cardiac diameter")

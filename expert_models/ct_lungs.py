@@ -22,6 +22,7 @@ from expert_models.card import packaged_card
 from expert_models.codes import HOUNSFIELD_UNIT, LUNG, MEAN_ATTENUATION, MILLILITER, VOLUME
 from expert_models.ct_grid import OUTSIDE_HU, Grid, resample, upright_grid
 from expert_models.finding import Box, Code, ExpertTag, Finding, Measurement, Presence, Region, Side
+from expert_models.input_check import refuses_body_part, refuses_child
 from expert_models.ports import Masks
 
 IMAGED_VOLUME = Code("imaged-lung-volume", "99WETREAD", "Volume of the part of the lung that was imaged")
@@ -33,6 +34,8 @@ LEAST_LUNG_ML = 60.0  # a smaller piece of aerated tissue is not taken for a lun
 LEAST_BASE_ML = 15.0  # unless the scan ends in it and the other lung is found
 BELOW_MM = 150.0  # gas that begins so far below the top of the lungs is bowel
 LEAST_SLICES = 5
+# BodyPartExamined of CT that shows no lung. Abdomen, spine and neck are not here: a lung's base or apex is in them.
+NO_CHEST_IN = frozenset(["HEAD", "BRAIN", "SKULL", "FACE", "SINUS", "ORBIT", "PELVIS", "HIP", "KNEE", "ANKLE", "FOOT"])
 MOST_EROSIONS = 6  # before the two lungs are reported as one
 CUT_MM2 = 800.0  # a lung with this much area in the first or last slice goes on beyond it
 
@@ -110,7 +113,7 @@ def refuses_ct(series: Series) -> str | None:
         return f"the series has fewer than {LEAST_SLICES} slices"
     if not series.volume.geometry.is_calibrated:
         return "the series does not state its spacing"
-    return None
+    return refuses_body_part(series, NO_CHEST_IN) or refuses_child(series)
 
 
 def find_lungs(volume: Volume) -> Lungs:

@@ -8,6 +8,7 @@ trusted to run its own code has one to itself.
 from __future__ import annotations
 
 import atexit
+import hashlib
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from multiprocessing.connection import Connection
+from pathlib import Path
 from threading import Lock, Timer
 from typing import Any
 
@@ -184,6 +186,19 @@ class Isolated:
     def concepts(self) -> tuple[Code, ...]:
         """What it answers for."""
         return self._expert.concepts
+
+    @property
+    def checks_its_input(self) -> bool:
+        """Whether it is asked about pictures that a check refuses."""
+        return bool(getattr(self._expert, "checks_its_input", False))
+
+    @property
+    def made_of(self) -> str:
+        """What its findings depend on besides its tag: the device and, for an added bundle, its record and card."""
+        digest = hashlib.sha256(self._device.encode())
+        for path in sorted(Path(self._recipe.folder).glob("*.*") if self._recipe.folder else ()):
+            digest.update(path.read_bytes() if path.is_file() else b"")
+        return digest.hexdigest()
 
     def refuses(self, series: Series) -> str | None:
         """Why this series is not for this expert."""

@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
-from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
 
 from dicom_io.study import Series, Study
+from expert_models.codes import PICTURE_FITNESS
 from expert_models.compare import comparable_prior, compare_findings, of_kind
 from expert_models.errors import ComparisonFailed, ExpertError, ExpertStopped, MasksUnavailable
-from expert_models.finding import Code, Comparison, ExpertTag, Finding, Presence, Side
-from expert_models.ports import Expert, Masks
+from expert_models.finding import Code, Comparison, ExpertTag, Finding, Presence
+from expert_models.input_check import said
+from expert_models.ports import Examinations, Expert, Masks
+from expert_models.reconcile import disagreements, reconciled
+from expert_models.remembered import Remembered, fingerprint
 
 LOG = logging.getLogger(__name__)
-REMEMBERED = 64  # examinations kept in memory, so that a prior that was a study a moment ago is not examined twice
 
 
 class Panel:
     """Several experts behind the one port that the pipeline calls."""
 
-    def __init__(self, experts: Sequence[Expert], masks: Masks) -> None:
-        self._experts = tuple(experts)
+    def __init__(self, experts: Sequence[Expert], masks: Masks, kept: Examinations | None = None) -> None:
+        """kept: where examinations are kept, so that nothing is examined twice; None: the newest, in memory."""
+        self._checks = tuple(each for each in experts if PICTURE_FITNESS in each.concepts)
+        self._experts = tuple(each for each in experts if PICTURE_FITNESS not in each.concepts)
         self._masks = masks
-        self._remembered: OrderedDict[str, tuple[Finding, ...]] = OrderedDict()
-        self._lock = Lock()
+        self._kept = kept or Remembered()
+        self._failed_checks = Remembered()  # a check that failed on a picture is not asked about it again
 
     def examine(self, study: Study) -> tuple[Finding, ...]:
         """Every expert's findings on the study, ids f1, f2 ... Never raises for a failing expert.
 
         Of several reconstructions of one place in one CT, each expert reads the one with the most slices. A study that
-        every expert refuses becomes not_assessed with the reasons: silence would read as normal.
+        every expert refuses becomes not_assessed with the reasons: silence would read as normal. Of several findings
+        that say the same, one leads the others, see expert_models/reconcile.py.
         """
         return self._examine(study, self._experts)
 
@@ -65,24 +68,76 @@ class Panel:
     def remarks(self, study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
         """What the reader must know of the examination besides its findings, in sentences.
 
-        That is: reconstructions that were left unread for a finer one, and experts that contradict one another.
+        That is: pictures that are unfit or may be, reconstructions that were left unread for a finer one, and experts
+        that contradict one another.
         """
-        said = list(self._unread(study))
-        for series in study:
-            readers = {each.tag.name for each in self._experts if _accepted(each, replace(study, series=(series,)))}
-            said += contradictions([each for each in findings if each.expert.name in readers])
-        return tuple(dict.fromkeys(said))
+        told = [*self._doubts(study, findings), *self._unread(study), *disagreements(findings)]
+        return tuple(dict.fromkeys(told))
 
     def _examine(self, study: Study, experts: Sequence[Expert]) -> tuple[Finding, ...]:
-        found: list[Finding] = []
+        found: list[tuple[str, Finding]] = []  # with the UID of the series, "" where it is of none
         refused: list[tuple[Expert, str]] = []
         for expert in experts:
             findings, reasons = self._ask(expert, study)
             found += findings
             refused += [(expert, reason) for reason in reasons]
         if not found:
-            found = _nothing_assessed(experts, refused)
-        return tuple(replace(finding, id=f"f{number}") for number, finding in enumerate(found, 1))
+            found = [("", each) for each in _nothing_assessed(experts, refused)]
+        failed = [each for series in study for each in self._checked(series) if each.presence is Presence.NOT_ASSESSED]
+        found += [("", each) for each in failed]
+        numbered = [(uid, replace(each, id=f"f{number}")) for number, (uid, each) in enumerate(found, 1)]
+        told = {each.id: each for uid, each in numbered if not uid}
+        for series in study:
+            told |= {e.id: e for e in reconciled([each for uid, each in numbered if uid == series.uid], self._masks)}
+        return tuple(told[each.id] for _, each in numbered)
+
+    def _checked(self, series: Series) -> tuple[Finding, ...]:
+        """What the checks find on one picture; not_assessed, with the reason, from one that failed."""
+        found: list[Finding] = []
+        for check in self._checks:
+            key = ""
+            try:
+                if check.refuses(series) is None:
+                    key = fingerprint(check, series)
+                    found += self._failed_checks.load(key) or self._examined(check, series)
+            except MasksUnavailable:
+                raise
+            except Exception as exc:  # whatever it is, the experts go on, and the reader is told
+                self._failed_checks.save(key, _failed(check, exc))
+                found += _failed(check, exc)
+        return tuple(sorted(found, key=lambda each: -(each.probability or 0.0)))
+
+    def _refusal(self, expert: Expert, series: Series) -> str | None:
+        """Why a series is not for an expert, by itself or by a check of the picture; None when it is."""
+        reason = expert.refuses(series)
+        if reason is None and not getattr(expert, "checks_its_input", False):
+            reason = next((said(each.concept) for each in self._checked(series) if _is_refusal(each)), None)
+        return reason
+
+    def _doubts(self, study: Study, findings: Sequence[Finding]) -> Iterator[str]:
+        """A sentence for each picture that a check refused, unless a finding says so already, or doubts."""
+        reasons = " ".join(each.reason for each in findings)
+        for number, series in enumerate(study, 1):
+            doubts = [each for each in self._checked(series) if each.presence is not Presence.NOT_ASSESSED]
+            which = f"Series {number} of {len(study.series)}"
+            refusal = next((said(each.concept) for each in doubts if _is_refusal(each)), None)
+            if refusal is not None and refusal not in reasons:
+                yield f"{which} was not read by the experts: {refusal}."
+            for each in doubts if refusal is None else ():
+                yield f"{which} may be unfit for the experts: {said(each.concept)}."
+
+    def _accepted(self, expert: Expert, study: Study) -> list[Series]:
+        """The series of a study that an expert is asked about; one that fails at this accepts none."""
+        accepted = []
+        for series in study:
+            try:
+                if self._refusal(expert, series) is None:
+                    accepted.append(series)
+            except MasksUnavailable:
+                raise
+            except Exception as exc:  # it was reported as a failure when the expert was asked to examine
+                LOG.error("the expert %s failed: %s", expert.tag.name, type(exc).__name__)
+        return accepted
 
     def _changes(self, study: Study, findings: Sequence[Finding], is_projection: bool) -> list[Comparison]:
         """The comparisons of one kind: of radiographs, or of CT."""
@@ -91,9 +146,9 @@ class Panel:
         if prior is None or not current.series:
             return []
         assessed = {each.expert.name for each in findings if each.presence is not Presence.NOT_ASSESSED}
-        asked = [each for each in self._experts if each.tag.name in assessed and _accepted(each, current)]
+        asked = [each for each in self._experts if each.tag.name in assessed and self._accepted(each, current)]
         names = {each.tag.name for each in asked}
-        mine = [finding for finding in findings if finding.expert.name in names]
+        mine = [finding for finding in findings if finding.expert.name in names and finding.led_by is None]
         return compare_findings(current, mine, prior, self._examine(prior, asked))
 
     def _unread(self, study: Study) -> Iterator[str]:
@@ -101,7 +156,7 @@ class Panel:
         wanted: list[Series] = []
         read: list[Series] = []
         for expert in self._experts:
-            accepted = _accepted(expert, study)
+            accepted = self._accepted(expert, study)
             wanted += accepted
             read += worth_reading(accepted)
         for number, series in enumerate(study, 1):
@@ -112,16 +167,18 @@ class Panel:
                     f"experts: another series shows the same place in {finer} slices."
                 )
 
-    def _ask(self, expert: Expert, study: Study) -> tuple[list[Finding], list[str]]:
-        """One expert's findings on all series it accepts, and why it refuses the others."""
+    def _ask(self, expert: Expert, study: Study) -> tuple[list[tuple[str, Finding]], list[str]]:
+        """One expert's findings on all series it accepts, with the UID of each, and why it refuses the others."""
         accepted: list[Series] = []
         reasons: list[str] = []
-        found: list[Finding] = []
+        found: list[tuple[str, Finding]] = []
         for series in study:
             try:
-                reason = expert.refuses(series)
+                reason = self._refusal(expert, series)
+            except MasksUnavailable:
+                raise
             except Exception as exc:  # whatever it is, the other experts' findings must stand
-                found += _failed(expert, exc)
+                found += [("", each) for each in _failed(expert, exc)]
                 continue
             if reason is None:
                 accepted.append(series)
@@ -129,28 +186,35 @@ class Panel:
                 reasons.append(reason)
         for series in worth_reading(accepted):
             try:
-                found += self._examined(expert, series)
+                found += [(series.uid, each) for each in self._examined(expert, series)]
             except MasksUnavailable:
                 raise
             except ExpertStopped as exc:  # it has had its time: it is not asked about the other series
-                found += _failed(expert, exc)
+                found += [("", each) for each in _failed(expert, exc)]
                 break
             except Exception as exc:  # as above
-                found += _failed(expert, exc)
+                found += [("", each) for each in _failed(expert, exc)]
         return found, reasons
 
     def _examined(self, expert: Expert, series: Series) -> tuple[Finding, ...]:
-        key = _fingerprint(expert.tag, series)
-        with self._lock:
-            if key in self._remembered:
-                self._remembered.move_to_end(key)
-                return self._remembered[key]
+        key = fingerprint(expert, series)
+        findings = self._kept.load(key)
+        if findings is not None and self._is_whole(findings):
+            return findings
         findings = tuple(expert.examine(series, self._masks))
-        with self._lock:
-            self._remembered[key] = findings
-            while len(self._remembered) > REMEMBERED:
-                self._remembered.popitem(last=False)
+        self._kept.save(key, findings)
         return findings
+
+    def _is_whole(self, findings: Sequence[Finding]) -> bool:
+        """Whether every mask of findings that were kept is still there."""
+        keys = [region.mask_key for each in findings for region in each.regions if region.mask_key is not None]
+        try:
+            for key in keys:
+                self._masks.load(key)
+        except Exception as exc:  # missing or damaged, whatever way: it is made again
+            LOG.warning("a kept examination lacks a mask and is made again: %s", type(exc).__name__)
+            return False
+        return True
 
 
 def worth_reading(accepted: Sequence[Series]) -> list[Series]:
@@ -183,34 +247,9 @@ def _extent_mm(series: Series, along: npt.NDArray[np.float64]) -> tuple[float, f
     return float(places.min()), float(places.max())
 
 
-def contradictions(findings: Sequence[Finding]) -> Iterator[str]:
-    """A sentence for each concept and side that one expert calls present and another absent. Both findings stand.
-
-    Absent without a side means on neither.
-    """
-    for finding in findings:
-        if finding.presence is not Presence.PRESENT:
-            continue
-        for other in findings:
-            about_the_same = other.concept == finding.concept and other.side in (None, finding.side)
-            if about_the_same and other.presence is Presence.ABSENT and other.expert.name != finding.expert.name:
-                side = f" on the {finding.side.value} side" if finding.side in (Side.LEFT, Side.RIGHT) else ""
-                yield (
-                    f"The experts contradict one another on {finding.concept.meaning}{side}: "
-                    f"{finding.expert.name} says present, {other.expert.name} says absent."
-                )
-
-
-def _accepted(expert: Expert, study: Study) -> list[Series]:
-    """The series of a study that an expert accepts; one that fails at this accepts none."""
-    accepted = []
-    for series in study:
-        try:
-            if expert.refuses(series) is None:
-                accepted.append(series)
-        except Exception as exc:  # it was reported as a failure when the expert was asked to examine
-            LOG.error("the expert %s failed: %s", expert.tag.name, type(exc).__name__)
-    return accepted
+def _is_refusal(finding: Finding) -> bool:
+    """Whether a finding of a check is a reason not to read the picture."""
+    return finding.presence is Presence.PRESENT
 
 
 def _failed(expert: Expert, error: Exception) -> list[Finding]:
@@ -241,13 +280,3 @@ def _nothing_assessed(experts: Sequence[Expert], refused: Sequence[tuple[Expert,
         )
         for concept, given in reasons.items()
     ]
-
-
-def _fingerprint(tag: ExpertTag, series: Series) -> str:
-    """The same for the same pixels of the same series under the same expert."""
-    volume = series.volume
-    digest = hashlib.sha256(np.ascontiguousarray(volume.voxels).data)
-    digest.update(volume.geometry.affine.tobytes())
-    for part in (tag.name, tag.version, tag.weights_sha256, series.uid, *series.source, series.view or ""):
-        digest.update(f"|{part}".encode())
-    return digest.hexdigest()

@@ -25,8 +25,22 @@ class Masks(Protocol):
         """The mask of this key; KeyError when there is none."""
 
 
+class Examinations(Protocol):
+    """Where findings are kept, by a key of everything that they depend on. It may forget any of them."""
+
+    def load(self, key: str) -> tuple[Finding, ...] | None:
+        """The findings of this key, exactly as they were saved; None when there are none."""
+
+    def save(self, key: str, findings: Sequence[Finding]) -> None:
+        """Keep the findings of one examination. Never raises for what cannot be kept."""
+
+
 class Expert(Protocol):
-    """One model or method. It answers for `concepts` on every series that it accepts."""
+    """One model or method. It answers for `concepts` on every series that it accepts.
+
+    An expert whose concept is codes.PICTURE_FITNESS is a check of the picture. The others are not asked about a series
+    that a check refuses, but for those with an attribute `checks_its_input` that is true.
+    """
 
     @property
     def tag(self) -> ExpertTag:

@@ -52,6 +52,7 @@ def pack_series(series: Series) -> tuple[dict[str, Any], memoryview]:
         "view": series.view,
         "description": series.description,
         "body_part": series.body_part,
+        "age_years": series.age_years,
         "shape": list(volume.shape),
         "dtype": volume.voxels.dtype.name,
         "affine": volume.geometry.affine.tolist(),
@@ -73,6 +74,7 @@ def unpack_series(head: Mapping[str, Any], body: bytes) -> Series:
         view=head["view"],
         description=head["description"],
         body_part=head["body_part"],
+        age_years=head["age_years"],
     )
 
 

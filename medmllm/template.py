@@ -46,14 +46,15 @@ class TemplateWriter:
         notices: Sequence[str] = (),
     ) -> Report:
         """A draft report with writer "template"; each sentence has been checked by medmllm.verify."""
+        leading = [each for each in findings if each.led_by is None]  # the others say the same as one of these
         sentences = (
             indication(study),
             *technique(study),
             *comparison_section(study, comparisons),
-            *finding_statements(findings, study),
+            *finding_statements(leading, study),
             *comparison_statements(comparisons, findings, study),
             scope(findings),
-            *impression(study, findings, comparisons, evidence),
+            *impression(study, leading, comparisons, evidence),
         )
         report = Report(
             study_uid=study.uid,
@@ -154,6 +155,8 @@ def _no_comparison(study: Study) -> str:
 def scope(findings: Sequence[Finding]) -> Sentence:
     """What nobody looked at: no expert was asked, so the reader has to."""
     asked = {each.concept for each in findings}
+    if codes.LUNG_OPACITY in asked:
+        asked.add(codes.CONSOLIDATION)  # on a film every consolidation is an opacity
     names = [wording.noun(concept) for concept in EXPECTED if concept not in asked]
     text = f"This report does not assess {wording.listed([*names, *NEVER_ASSESSED], 'or')}."
     ids = tuple(each.id for each in findings)

@@ -59,8 +59,9 @@ class MllmWriter:
         return replace(base, notices=(*base.notices, f"The language model did not write this report: {why}."))
 
     def _with_model(self, model: LanguageModel, base: Report, study: Study) -> Report:
-        pictures = views_of(study, base.findings, base.comparisons)
-        prompt = build_prompt(study, base.findings, base.comparisons, base.evidence, pictures)
+        leading = [each for each in base.findings if each.led_by is None]
+        pictures = views_of(study, leading, base.comparisons)
+        prompt = build_prompt(study, leading, base.comparisons, base.evidence, pictures)
         draft = _draft(model, prompt, base, study, [each.frame for each in pictures])
         kept = [sentence for sentence in draft if not _failures(sentence)]
         failed = [sentence for sentence in draft if _failures(sentence)]
@@ -124,7 +125,7 @@ def _missing(base: Report, own: Sequence[Sentence], failed: Sequence[Sentence], 
 
     A sentence that cites DICOM attributes (what nobody assessed, a view that magnifies) is always kept.
     """
-    must_say = {each.id for each in base.findings if each.presence is not Presence.ABSENT}
+    must_say = {each.id for each in base.findings if each.presence is not Presence.ABSENT and not each.led_by}
     must_say |= {each.id for each in base.comparisons}
     must_say |= set(_cited(failed))
     unsaid = must_say - _said(base, own)

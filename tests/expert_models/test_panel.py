@@ -3,12 +3,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dicom_io.study import Geometry, Modality, Volume
-from expert_models.codes import CARDIOMEGALY, CARDIOTHORACIC_RATIO, HEART, LUNG, LUNG_NODULE, RATIO
+from expert_models.codes import (
+    CARDIOMEGALY,
+    CARDIOTHORACIC_RATIO,
+    HEART,
+    LUNG,
+    LUNG_NODULE,
+    PICTURE_FITNESS,
+    RATIO,
+)
 from expert_models.errors import ComparisonFailed, MasksUnavailable, WeightsMismatch
-from expert_models.finding import Change, Presence, Side
+from expert_models.finding import Change, Code, Presence, Side
 from expert_models.panel import Panel
 
 
@@ -149,10 +158,92 @@ def test_experts_that_contradict_one_another_are_both_heard(make: Any, masks: An
     )
     now = make.study(make.ct(), make.film())
     findings = panel.examine(now)
-    assert len(findings) == 4
+    assert [(each.expert.name, each.presence, each.led_by) for each in findings] == [
+        ("one", Presence.INDETERMINATE, None),
+        ("two", Presence.ABSENT, "f1"),
+        ("three", Presence.ABSENT, None),
+        ("film", Presence.ABSENT, None),
+    ]
     assert panel.remarks(now, findings) == (
-        "The experts contradict one another on Nodule of lung on the left side: one says present, two says absent.",
+        "The experts disagree on Nodule of lung on the left side: two says absent, one does not; it is reported as "
+        "indeterminate.",
     )
+
+
+INVERTED = Code("picture-inverted", "99WETREAD", "Inverted grey scale")
+SAID = "the grey scale of the picture seems to be inverted"
+
+
+def check(make: Any, presence: Presence | None, error: Exception | None = None, of: str = "1.1") -> Any:
+    """A check that finds the film of one series inverted, for sure or perhaps, or fails."""
+
+    def says(series: Any) -> list[Any]:
+        return [make.found(INVERTED, presence, expert="check")] if presence and series.uid == of else []
+
+    return make.expert("check", concepts=(PICTURE_FITNESS,), says=says, error=error)
+
+
+def test_what_a_check_refuses_no_expert_is_asked_about(make: Any, masks: Any) -> None:
+    expert = make.expert("a", concepts=(LUNG,))
+    panel = Panel([check(make, Presence.PRESENT), expert], masks)
+    now = make.study(make.film())
+    findings = panel.examine(now)
+    assert [(each.concept, each.presence, each.reason) for each in findings] == [(LUNG, Presence.NOT_ASSESSED, SAID)]
+    assert expert.asked == 0
+    assert panel.remarks(now, findings) == ()  # the finding says it already
+
+
+def test_a_refused_picture_beside_a_fit_one_is_named(make: Any, masks: Any) -> None:
+    panel = Panel([make.expert("a", concepts=(LUNG,)), check(make, Presence.PRESENT)], masks)
+    now = make.study(make.film(), make.film("1.3", seed=1))
+    findings = panel.examine(now)
+    assert [each.presence for each in findings] == [Presence.PRESENT]
+    assert panel.remarks(now, findings) == (f"Series 1 of 2 was not read by the experts: {SAID}.",)
+
+
+def test_a_doubt_is_told_and_refuses_nothing(make: Any, masks: Any) -> None:
+    panel = Panel([check(make, Presence.INDETERMINATE), make.expert("a", concepts=(LUNG,))], masks)
+    now = make.study(make.film())
+    findings = panel.examine(now)
+    assert [(each.concept, each.presence) for each in findings] == [(LUNG, Presence.PRESENT)]
+    assert panel.remarks(now, findings) == (f"Series 1 of 1 may be unfit for the experts: {SAID}.",)
+
+
+def test_an_expert_that_checks_its_input_itself_is_asked(make: Any, masks: Any) -> None:
+    hands = make.expert("hands", concepts=(LUNG,))
+    hands.checks_its_input = True
+    findings = Panel([check(make, Presence.PRESENT), hands], masks).examine(make.study(make.film()))
+    assert [each.presence for each in findings] == [Presence.PRESENT]
+
+
+def test_a_check_that_fails_is_named_asked_once_and_stops_nobody(make: Any, masks: Any) -> None:
+    failing = check(make, None, RuntimeError("x"))
+    panel = Panel([failing, make.expert("a", concepts=(LUNG,))], masks)
+    now = make.study(make.film())
+    findings = panel.examine(now)
+    panel.remarks(now, findings)
+    assert [(each.concept, each.presence) for each in findings] == [
+        (LUNG, Presence.PRESENT),
+        (PICTURE_FITNESS, Presence.NOT_ASSESSED),
+    ]
+    assert findings[1].reason == "the expert check failed (RuntimeError)"
+    assert failing.asked == 1
+
+
+def test_what_was_kept_without_its_mask_is_examined_again(make: Any, masks: Any) -> None:
+    def says(series: Any) -> list[Any]:
+        finding = make.found(LUNG, series_uid=series.uid)
+        region = replace(finding.regions[0], mask_key=masks.save(np.ones((1, 2, 2), bool)))
+        return [replace(finding, regions=(region,))]
+
+    expert = make.expert(says=says)
+    panel = Panel([expert], masks)
+    now = make.study(make.film())
+    assert panel.examine(now) == panel.examine(now)
+    assert expert.asked == 1
+    masks.kept.clear()
+    assert len(panel.examine(now)) == 1
+    assert expert.asked == 2
 
 
 def test_a_comparison_that_fails_is_named_and_costs_no_other(make: Any, masks: Any) -> None:
