@@ -148,7 +148,7 @@ class Finding:
 
     probability: calibrated, in [0, 1], None where the expert gives none (a segmented organ).
     reason: why it was not assessed; one sentence, for the reader of the report.
-    led_by: id of another expert's finding that says the same and has the sentence in the report; None where this has it.
+    led_by: id of another expert's finding that says the same and has the sentence; None where this one has it.
     attributes: its coded qualities, each asked once; what was not sure enough to be stated is not among them.
     """
 
