@@ -6,6 +6,7 @@ from functools import cache
 from io import BytesIO
 from xml.sax.saxutils import escape
 
+from reportlab import rl_config
 from reportlab.lib.colors import HexColor
 from reportlab.lib.enums import TA_LEFT
 from reportlab.lib.pagesizes import A4
@@ -34,6 +35,9 @@ from app.results.report_html import patient_of
 from app.results.shapes import Shape
 from dicom_io.study import LeftOut
 from medmllm.report import Section, Sentence, Signature
+
+# Streams as bytes, not as ASCII85 text, which reportlab encodes in Python: that took most of the time of a PDF.
+rl_config.useA85 = 0
 
 MARGIN = 15 * mm
 WIDTH = A4[0] - 2 * MARGIN
