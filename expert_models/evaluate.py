@@ -80,7 +80,9 @@ def evaluate_experts(source: str, *, limit: int | None = None, progress: Progres
     # Heavy, and only this command needs them: the scorers pull in the experts' networks.
     from expert_models.chest_radiograph import ChestRadiograph
     from expert_models.evaluate_ct import evaluate_ct
+    from expert_models.evaluate_inputs import evaluate_inputs
     from expert_models.evaluate_radiographs import evaluate_packs, evaluate_phantoms
+    from expert_models.registry import packaged_experts
 
     expert = ChestRadiograph()
     if source.startswith("phantom:"):
@@ -91,6 +93,7 @@ def evaluate_experts(source: str, *, limit: int | None = None, progress: Progres
             raise ValueError(f"{source} is neither a folder nor a range phantom:START-STOP")
         metrics = evaluate_packs(expert, folder, limit, progress)
     metrics += evaluate_ct(source, limit=limit, progress=progress)
+    metrics += evaluate_inputs(packaged_experts(), source, limit, progress)
     if not metrics:
         raise ValueError(f"{source} holds no pack with a row that is not for training")
     return Evaluation("experts", source, version("wetread"), tuple(metrics))

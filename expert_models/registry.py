@@ -16,6 +16,7 @@ from expert_models.recipe import Recipe
 
 ENTRY_POINTS = "wetread.experts"
 PACKAGED = {
+    "chest radiograph input": "expert_models.input_check:RadiographInput",
     "chest radiograph": "expert_models.chest_radiograph:ChestRadiograph",
     "chest CT lungs": "expert_models.ct_lungs:ChestCtLungs",
     "chest CT nodules": "expert_models.ct_nodules:CtNodules",

@@ -15,6 +15,7 @@ Progress = Callable[[str], None]
 
 CXR_ANATOMY = "cxr-anatomy"
 CT_NODULES = "ct-nodules"
+CXR_INPUT = "cxr-input"
 CALIBRATION_SCANS = 16
 
 
@@ -24,7 +25,7 @@ def train_experts(data: Path | None, out: Path, only: str | None, progress: Prog
     data: a folder laid out like the development data; None trains on phantoms alone. only: one card's name. A run that
     was interrupted goes on from its last checkpoint in out. ValueError for a name that is not trained here.
     """
-    recipes = {CXR_ANATOMY: _cxr_anatomy, CT_NODULES: _ct_nodules}
+    recipes = {CXR_INPUT: _cxr_input, CXR_ANATOMY: _cxr_anatomy, CT_NODULES: _ct_nodules}
     if only is not None and only not in recipes:
         raise ValueError(f"there is no recipe for {only!r}; there is {' and '.join(recipes)}")
     out.mkdir(parents=True, exist_ok=True)
@@ -40,6 +41,19 @@ def _cxr_anatomy(data: Path | None, out: Path, progress: Progress) -> Path:
     shutil.copyfile(CARDS / card.name, card)
     publish(card, weights, network.state_dict(), {}, [])
     draw_curve(curve, "Chest radiograph network: cross-entropy + Dice, mean of 20 steps", out / "cxr-anatomy-curve.png")
+    return weights
+
+
+def _cxr_input(data: Path | None, out: Path, progress: Progress) -> Path:
+    from expert_models.card import packaged_card
+    from expert_models.train.cxr_input import refusal_thresholds, train
+    from expert_models.train.publish import draw_curve, publish
+
+    network, curve = train(packaged_card(CXR_INPUT), data, out, progress)
+    card, weights = out / f"{CXR_INPUT}.toml", out / f"{CXR_INPUT}.safetensors"
+    shutil.copyfile(CARDS / card.name, card)
+    publish(card, weights, network.state_dict(), refusal_thresholds(network, data), [])
+    draw_curve(curve, "Input check: cross-entropy, mean of 20 steps", out / "cxr-input-curve.png")
     return weights
 
 
