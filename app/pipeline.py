@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from app.ports import Archive, Outbox, Reports
-from expert_models.errors import ComparisonFailed
 from expert_models.ports import Experts
 from medmllm.ports import Writer
 from medmllm.report import Report
@@ -48,11 +47,8 @@ def report_on(study_uid: str, parts: Parts, watch: Watch = nobody, notices: Sequ
         study = parts.archive.load(study_uid)
     with stage("expert_models", watch):
         findings = parts.experts.examine(study)
-        try:
-            comparisons = parts.experts.compare(study, findings)
-        except ComparisonFailed as exc:
-            comparisons = exc.made
-            said.append(f"Not everything was compared: {exc}.")
+        compared = parts.experts.compare(study, findings)
+        said += compared.remarks
         said += parts.experts.remarks(study, findings)
     with stage("rag", watch):
         evidence: tuple[Evidence, ...] = ()
@@ -61,7 +57,7 @@ def report_on(study_uid: str, parts: Parts, watch: Watch = nobody, notices: Sequ
         except RagError as exc:
             said.append(f"No literature is cited: {exc}.")
     with stage("medmllm", watch):
-        report = parts.writer.write(study, findings, comparisons, evidence, said)
+        report = parts.writer.write(study, findings, compared.comparisons, evidence, said)
     with stage("results", watch):
         parts.reports.save(report)
         parts.outbox.announce(report)

@@ -1,5 +1,7 @@
 """What changed since the prior: findings of two studies matched one to one, and their sizes compared.
 
+Lesions are matched by place (register.py, match.py), what is at most one on a side by name and side.
+
 A change is claimed only when it is larger than what the measurement varies by when nothing has changed. Presence that
 flips within that variation is called stable.
 """
@@ -7,39 +9,44 @@ flips within that variation is called stable.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
-from dicom_io.study import Series, Study
+from dicom_io.study import Study
 from expert_models.codes import (
     ANATOMY,
     ATELECTASIS,
     CARDIOMEGALY,
     CONSOLIDATION,
     HEART,
-    LUNG,
     LUNG_MASS,
     LUNG_NODULE,
+    LUNG_OPACITY,
     PLEURAL_EFFUSION,
     PNEUMOTHORAX,
     PULMONARY_EDEMA,
 )
-from expert_models.finding import Box, Change, Code, Comparison, Finding, Measurement, Presence, Side
+from expert_models.finding import Change, Code, Compared, Comparison, Finding, Measurement, Presence, Side
 from expert_models.growth import doubling_time, growth_between
+from expert_models.match import Lesion, Matching, match
+from expert_models.ports import Masks
+from expert_models.register import Registration, register
 from expert_models.tracking import known_uids, tracking_uid
+
+Points = npt.NDArray[np.float64]
 
 FOCAL = frozenset({LUNG_NODULE, LUNG_MASS})  # several of them in one lung: matched by place
 # At most one on a side: matched by concept and side. Of anything else, such as an added expert's lesions of the liver,
 # nothing says which is which in the prior, so it is not compared.
-DIFFUSE = frozenset({CARDIOMEGALY, PLEURAL_EFFUSION, PNEUMOTHORAX, CONSOLIDATION, ATELECTASIS, PULMONARY_EDEMA, HEART})
-NEAREST = 0.15  # of the lung's extent: how far a lesion may seem to move with breathing and posture
-
-Placed = tuple[Finding, npt.NDArray[np.float64]]  # a lesion and where in its lung it lies
+DIFFUSE = frozenset(
+    {
+        *(CARDIOMEGALY, PLEURAL_EFFUSION, PNEUMOTHORAX, LUNG_OPACITY, CONSOLIDATION, ATELECTASIS, PULMONARY_EDEMA),
+        HEART,
+    }
+)
 
 
 def of_kind(study: Study, is_projection: bool) -> Study:
@@ -61,20 +68,30 @@ def comparable_prior(study: Study, is_projection: bool) -> Study | None:
 
 
 def compare_findings(
-    study: Study, current: Sequence[Finding], prior: Study, before: Sequence[Finding]
-) -> list[Comparison]:
-    """Comparisons (all with id "c1") of the findings of two studies of one kind. Organs are not compared.
+    study: Study, current: Sequence[Finding], prior: Study, before: Sequence[Finding], masks: Masks
+) -> Compared:
+    """The findings of two studies of one kind compared (all ids "c1"). Organs are not compared.
 
     What was not assessed on one side is not compared: neither new nor resolved can be told.
     """
     comparisons: list[Comparison] = []
+    remarks: list[str] = []
+    registration: Registration | None = None
     for name in dict.fromkeys(finding.expert.name for finding in current):
         now = [each for each in current if each.expert.name == name]
         then = [each for each in before if each.expert.name == name]
-        comparisons += _focal(study, now, current, prior, then, before)
+        if all(_was_assessed(findings) for findings in (now, then)):
+            if registration is None and all(_lesions(findings) for findings in (now, then)):
+                registration = register(study, current, prior, before, masks)
+                remarks += (
+                    [f"{registration.remark[:1].upper()}{registration.remark[1:]}."] if registration.remark else []
+                )
+            made, untold = _focal(study, _lesions(now), prior, _lesions(then), registration)
+            comparisons += made
+            remarks += [untold] if untold else []
         comparisons += _diffuse(study, now, prior, then)
     known = known_uids(prior, before)
-    return [_tracked(each, known) for each in comparisons]
+    return Compared(tuple(_tracked(each, known) for each in comparisons), tuple(remarks))
 
 
 def _tracked(comparison: Comparison, known: Mapping[str, str]) -> Comparison:
@@ -132,30 +149,50 @@ def _changed(finding: Finding, old: Finding) -> tuple[Change | None, float | Non
 def _focal(
     study: Study,
     now: Sequence[Finding],
-    current: Sequence[Finding],
     prior: Study,
     then: Sequence[Finding],
-    before: Sequence[Finding],
-) -> list[Comparison]:
-    """Nodules and masses, matched one to one by their place in the lungs."""
-    if not all(_was_assessed(findings) for findings in (now, then)):
-        return []
-    mine = [(each, _place(study, each, current)) for each in now if each.concept in FOCAL and each.regions]
-    theirs = [(each, _place(prior, each, before)) for each in then if each.concept in FOCAL and each.regions]
-    pairs = _matched(mine, theirs)
+    registration: Registration | None,
+) -> tuple[list[Comparison], str]:
+    """Nodules and masses, matched one to one; and a sentence on those of which nothing can be told.
+
+    registration: needed only where there are some on both dates.
+    """
+    matching = Matching({}, frozenset(), frozenset())
+    if registration is not None:
+        mine = [_placed(study, each, registration.to_prior) for each in now]
+        theirs = [_placed(prior, each, lambda points_mm: points_mm) for each in then]
+        matching = match(mine, theirs, registration.error_mm)
     comparisons = []
-    for index, (finding, _) in enumerate(mine):
-        if index in pairs:
-            old = theirs[pairs[index]][0]
+    for index, finding in enumerate(now):
+        if index in matching.pairs:
+            old = then[matching.pairs[index]]
             change, growth = growth_between(old, finding)
             if change is not None and Presence.PRESENT in (finding.presence, old.presence):
                 comparisons.append(_comparison(change, study, finding, prior, old, growth))
-        elif finding.presence is Presence.PRESENT:
+        elif finding.presence is Presence.PRESENT and index not in matching.open_now:
             comparisons.append(_comparison(Change.NEW, study, finding, prior, None, None))
-    for index, (old, _) in enumerate(theirs):
-        if index not in pairs.values() and old.presence is Presence.PRESENT:
-            comparisons.append(_comparison(Change.RESOLVED, study, None, prior, old, None))
-    return comparisons
+    gone = set(range(len(then))) - set(matching.pairs.values()) - matching.open_then
+    for index in sorted(gone):
+        if then[index].presence is Presence.PRESENT:
+            comparisons.append(_comparison(Change.RESOLVED, study, None, prior, then[index], None))
+    return comparisons, _untold([now[index] for index in sorted(matching.open_now)])
+
+
+def _untold(findings: Sequence[Finding]) -> str:
+    count = sum(each.presence is Presence.PRESENT for each in findings)
+    if not count:
+        return ""
+    subject = "One nodule or mass was" if count == 1 else f"{count} nodules or masses were"
+    return (
+        f"{subject} not compared: which of the prior's it is cannot be told."
+        if count == 1
+        else (f"{subject} not compared: which of the prior's they are cannot be told.")
+    )
+
+
+def _lesions(findings: Sequence[Finding]) -> list[Finding]:
+    """What has a place and may be one of several."""
+    return [each for each in findings if each.concept in FOCAL and each.regions]
 
 
 def _was_assessed(findings: Sequence[Finding]) -> bool:
@@ -164,48 +201,12 @@ def _was_assessed(findings: Sequence[Finding]) -> bool:
     return bool(focal) and not any(each.presence is Presence.NOT_ASSESSED for each in focal)
 
 
-def _matched(mine: Sequence[Placed], theirs: Sequence[Placed]) -> dict[int, int]:
-    """Indices of mine -> theirs, the pairing of least total distance; pairs further apart than NEAREST are none."""
-    if not mine or not theirs:
-        return {}
-    distance = np.array([[_apart(one, other) for other in theirs] for one in mine])
-    rows, columns = linear_sum_assignment(np.minimum(distance, 10 * NEAREST))
-    return {
-        int(row): int(column) for row, column in zip(rows, columns, strict=True) if distance[row, column] <= NEAREST
-    }
-
-
-def _apart(one: Placed, other: Placed) -> float:
-    """Distance in shares of the lung; far beyond reach where the sides differ."""
-    sides = {one[0].side, other[0].side} - {None}
-    return float(np.linalg.norm(one[1] - other[1])) if len(sides) < 2 else 1e3
-
-
-def _place(study: Study, finding: Finding, findings: Sequence[Finding]) -> npt.NDArray[np.float64]:
-    """Where the finding lies in its lung: (3,), each axis 0 to 1 over the lung's box along the patient's axes.
-
-    Breathing and posture stretch the lungs; a place in shares of the lung moves far less than one in millimetres.
-    Without an outlined lung, the whole picture takes its place.
-    """
+def _placed(study: Study, finding: Finding, carry: Callable[[Points], Points]) -> Lesion:
+    """The lesion with the middle of its box, carried over, and its longest side."""
     region = finding.regions[0]
-    series = study.series_of(region.series_uid)
-    lungs = [
-        each.regions[0].box
-        for each in findings
-        if each.concept == LUNG and each.regions and finding.side in (None, each.side)
-        if each.regions[0].series_uid == series.uid
-    ]
-    slices, rows, columns = series.volume.shape
-    boxes = lungs or [Box((0, 0, 0), (slices, rows, columns))]
-    corners = np.concatenate([_corners_mm(series, box) for box in boxes])
-    low, extent = corners.min(axis=0), np.ptp(corners, axis=0)
-    centre_mm = series.volume.geometry.to_patient([region.box.centre])[0]
-    return np.asarray((centre_mm - low) / np.where(extent > 0, extent, 1))
-
-
-def _corners_mm(series: Series, box: Box) -> npt.NDArray[np.float64]:
-    ends = [(start, stop - 1) for start, stop in zip(box.start, box.stop, strict=True)]
-    return series.volume.geometry.to_patient(list(product(*ends)))
+    geometry = study.series_of(region.series_uid).volume.geometry
+    place_mm = carry(geometry.to_patient([region.box.centre]))[0]
+    return Lesion(finding, place_mm, float(max(np.array(region.box.shape) * geometry.spacing_mm)))
 
 
 def _views(study: Study) -> set[str]:

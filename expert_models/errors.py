@@ -5,13 +5,10 @@ ExpertError
 ├── WeightsMismatch   the weights are missing, or are not those the card names
 ├── ExpertStopped     an expert ran too long, out of memory, or its process ended
 ├── BundleRefused     a MONAI bundle cannot be an expert here, or not without being trusted
-├── ComparisonFailed  the prior could not be compared with; it carries what could
 └── MasksUnavailable  masks cannot be kept (full disk, read-only folder): the examination ends
 """
 
 from __future__ import annotations
-
-from expert_models.finding import Comparison
 
 
 class ExpertError(Exception):
@@ -32,14 +29,6 @@ class ExpertStopped(ExpertError):  # noqa: N818
 
 class BundleRefused(ExpertError):  # noqa: N818
     """A MONAI bundle cannot be an expert here, or not without being trusted; the reason is one sentence."""
-
-
-class ComparisonFailed(ExpertError):  # noqa: N818
-    """The prior could not be compared with. made: the comparisons that could be made none the less."""
-
-    def __init__(self, message: str, made: tuple[Comparison, ...] = ()) -> None:
-        super().__init__(message)
-        self.made = made
 
 
 class MasksUnavailable(ExpertError):  # noqa: N818

@@ -208,3 +208,11 @@ class Comparison:
             raise ValueError("a comparison lacks its prior finding exactly when it is new")
         if self.doubling_time is not None and self.change is not Change.LARGER:
             raise ValueError("only what grew has a doubling time")
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What became of the findings, and what the reader must know of how it was told, one sentence each."""
+
+    comparisons: tuple[Comparison, ...] = ()
+    remarks: tuple[str, ...] = ()

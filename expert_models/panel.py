@@ -13,8 +13,8 @@ import numpy.typing as npt
 from dicom_io.study import Series, Study
 from expert_models.codes import PICTURE_FITNESS
 from expert_models.compare import comparable_prior, compare_findings, of_kind
-from expert_models.errors import ComparisonFailed, ExpertError, ExpertStopped, MasksUnavailable
-from expert_models.finding import Code, Comparison, ExpertTag, Finding, Presence
+from expert_models.errors import ExpertError, ExpertStopped, MasksUnavailable
+from expert_models.finding import Code, Compared, Comparison, ExpertTag, Finding, Presence
 from expert_models.input_check import said
 from expert_models.ports import Examinations, Expert, Masks
 from expert_models.reconcile import disagreements, reconciled
@@ -43,27 +43,28 @@ class Panel:
         """
         return self._examine(study, self._experts)
 
-    def compare(self, study: Study, findings: Sequence[Finding]) -> tuple[Comparison, ...]:
+    def compare(self, study: Study, findings: Sequence[Finding]) -> Compared:
         """What changed since the newest prior that can be compared; empty without one.
 
         Radiographs are compared with radiographs and CT with CT, and a finding only with one of the same expert. An
-        expert that could not assess the study is not asked about its prior. Raises ComparisonFailed with what could be
-        compared none the less; MasksUnavailable.
+        expert that could not assess the study is not asked about its prior. What failed is named in a remark, and the
+        rest stands. Raises MasksUnavailable.
         """
         comparisons: list[Comparison] = []
-        failed: list[str] = []
+        remarks: list[str] = []
         for is_projection in (True, False):
             try:
-                comparisons += self._changes(study, findings, is_projection)
+                compared = self._changes(study, findings, is_projection)
+                comparisons += compared.comparisons
+                remarks += compared.remarks
             except MasksUnavailable:
                 raise
             except Exception as exc:  # whatever it is, the findings must stand
                 LOG.error("a comparison with the prior failed: %s", type(exc).__name__)
-                failed.append(f"{'radiographs' if is_projection else 'CT'} ({type(exc).__name__})")
-        made = tuple(replace(each, id=f"c{number}") for number, each in enumerate(comparisons, 1))
-        if failed:
-            raise ComparisonFailed(f"comparing with the prior failed for {' and '.join(failed)}", made)
-        return made
+                kind = "Radiographs were" if is_projection else "CT was"
+                remarks.append(f"{kind} not compared with the prior: it failed ({type(exc).__name__}).")
+        made = (replace(each, id=f"c{number}") for number, each in enumerate(comparisons, 1))
+        return Compared(tuple(made), tuple(remarks))
 
     def remarks(self, study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
         """What the reader must know of the examination besides its findings, in sentences.
@@ -139,17 +140,17 @@ class Panel:
                 LOG.error("the expert %s failed: %s", expert.tag.name, type(exc).__name__)
         return accepted
 
-    def _changes(self, study: Study, findings: Sequence[Finding], is_projection: bool) -> list[Comparison]:
+    def _changes(self, study: Study, findings: Sequence[Finding], is_projection: bool) -> Compared:
         """The comparisons of one kind: of radiographs, or of CT."""
         current = of_kind(study, is_projection)
         prior = comparable_prior(study, is_projection)
         if prior is None or not current.series:
-            return []
+            return Compared()
         assessed = {each.expert.name for each in findings if each.presence is not Presence.NOT_ASSESSED}
         asked = [each for each in self._experts if each.tag.name in assessed and self._accepted(each, current)]
         names = {each.tag.name for each in asked}
         mine = [finding for finding in findings if finding.expert.name in names and finding.led_by is None]
-        return compare_findings(current, mine, prior, self._examine(prior, asked))
+        return compare_findings(current, mine, prior, self._examine(prior, asked), self._masks)
 
     def _unread(self, study: Study) -> Iterator[str]:
         """A sentence for each series that an expert would read, and none has for a finer one."""

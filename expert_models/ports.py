@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_io.study import Series, Study
-from expert_models.finding import Code, Comparison, ExpertTag, Finding
+from expert_models.finding import Code, Compared, ExpertTag, Finding
 
 
 class Masks(Protocol):
@@ -63,11 +63,8 @@ class Experts(Protocol):
     def examine(self, study: Study) -> tuple[Finding, ...]:
         """Every expert's findings on the study, ids f1, f2 ... Never raises for a failing expert."""
 
-    def compare(self, study: Study, findings: Sequence[Finding]) -> tuple[Comparison, ...]:
-        """What changed since the newest prior that can be compared; empty without one.
-
-        Raises ComparisonFailed, which carries what could be compared none the less.
-        """
+    def compare(self, study: Study, findings: Sequence[Finding]) -> Compared:
+        """What changed since the newest prior that can be compared; empty without one. Its remarks name what failed."""
 
     def remarks(self, study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
         """What the reader must know of the examination besides its findings, one sentence each."""

@@ -11,8 +11,7 @@ from app.errors import StorageFailed
 from app.pipeline import Parts, report_on
 from dicom_io.study import Study
 from expert_models.codes import PNEUMOTHORAX
-from expert_models.errors import ComparisonFailed
-from expert_models.finding import Change, Comparison, ExpertTag, Finding, Presence
+from expert_models.finding import Change, Compared, Comparison, ExpertTag, Finding, Presence
 from medmllm.report import Grounding, Report, Section, Sentence
 from rag.errors import StoreUnavailable
 from rag.evidence import Citation, Document, Evidence
@@ -44,11 +43,11 @@ class FakeExperts:
         self.log.append("examine")
         return (FINDING,)
 
-    def compare(self, study: Study, findings: Sequence[Finding]) -> tuple[Comparison, ...]:
+    def compare(self, study: Study, findings: Sequence[Finding]) -> Compared:
         self.log.append("compare")
         if self.compare_fails:
-            raise ComparisonFailed("comparing with the prior failed for CT (KeyError)", made=(RESOLVED,))
-        return ()
+            return Compared((RESOLVED,), ("CT was not compared with the prior: it failed (KeyError).",))
+        return Compared()
 
     def remarks(self, study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
         return ("Series 1 of 2 was not read.",) if self.compare_fails else ()
@@ -152,7 +151,7 @@ def test_a_comparison_that_fails_costs_no_report_and_is_named() -> None:
     report = report_on("1.2.3", replace(parts(log), experts=FakeExperts(log, compare_fails=True)))
     assert report.comparisons == (RESOLVED,)
     assert report.notices == (
-        "Not everything was compared: comparing with the prior failed for CT (KeyError).",
+        "CT was not compared with the prior: it failed (KeyError).",
         "Series 1 of 2 was not read.",
     )
 

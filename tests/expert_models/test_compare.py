@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from dicom_io.study import Study
 from expert_models.codes import (
     CARDIOMEGALY,
     CARDIOTHORACIC_RATIO,
@@ -19,8 +21,15 @@ from expert_models.codes import (
     VOLUME,
 )
 from expert_models.compare import comparable_prior, compare_findings
-from expert_models.finding import Box, Change, Code, Presence, Side
+from expert_models.finding import Box, Change, Code, Comparison, Finding, Presence, Side
 from expert_models.tracking import tracking_uid
+from expert_models.wire import CarriedMasks
+
+
+def changes_of(study: Study, current: Sequence[Finding], prior: Study, before: Sequence[Finding]) -> list[Comparison]:
+    """The comparisons of findings without masks: lesions are placed by their share of the lungs' extent."""
+    return list(compare_findings(study, current, prior, before, CarriedMasks()).comparisons)
+
 
 PRESENT, ABSENT, UNSURE = Presence.PRESENT, Presence.ABSENT, Presence.INDETERMINATE
 
@@ -42,7 +51,7 @@ def test_heart_size_by_the_ratio(make: Any, before: Any, after: Any, expected: C
     now, then = make.study(make.film()), make.study(make.film("1.9"), uid="2.0")
     current = make.found(CARDIOMEGALY, after[0], series_uid="1.1", measured=(CARDIOTHORACIC_RATIO, after[1], RATIO))
     prior = make.found(CARDIOMEGALY, before[0], series_uid="1.9", measured=(CARDIOTHORACIC_RATIO, before[1], RATIO))
-    (comparison,) = compare_findings(now, [current], then, [prior])
+    (comparison,) = changes_of(now, [current], then, [prior])
     assert comparison.change is expected
     assert comparison.growth == pytest.approx(after[1] / before[1] - 1)
     assert (comparison.prior_finding is None) == (expected is Change.NEW)
@@ -59,7 +68,7 @@ def test_a_heart_of_normal_size_twice_is_compared_as_the_heart(make: Any) -> Non
             make.found(CARDIOMEGALY, ABSENT, number=2, series_uid=uid, measured=measured),
         ]
 
-    (comparison,) = compare_findings(now, heart("1.1", 0.47), then, heart("1.9", 0.40))
+    (comparison,) = changes_of(now, heart("1.1", 0.47), then, heart("1.9", 0.40))
     assert (comparison.change, comparison.finding_id) == (Change.LARGER, "f1")
 
 
@@ -68,21 +77,21 @@ def test_nothing_is_new_where_the_prior_was_not_assessed(make: Any, other: Prese
     now, then = make.study(make.film()), make.study(make.film("1.9"), uid="2.0")
     before = [make.found(CARDIOMEGALY, other), make.found(LUNG_NODULE, other)] if other else []
     current = [make.found(CARDIOMEGALY, series_uid="1.1"), make.found(LUNG_NODULE, series_uid="1.1")]
-    assert compare_findings(now, current, then, before) == []
+    assert changes_of(now, current, then, before) == []
 
 
 def test_hearts_of_different_views_are_not_compared(make: Any) -> None:
     now, then = make.study(make.film(view="PA")), make.study(make.film("1.9", view="AP"), uid="2.0")
     current = make.found(CARDIOMEGALY, PRESENT, series_uid="1.1", measured=(CARDIOTHORACIC_RATIO, 0.60, RATIO))
     prior = make.found(CARDIOMEGALY, ABSENT, series_uid="1.9", measured=(CARDIOTHORACIC_RATIO, 0.50, RATIO))
-    assert compare_findings(now, [current], then, [prior]) == []
+    assert changes_of(now, [current], then, [prior]) == []
 
 
 def test_another_experts_finding_is_not_compared(make: Any) -> None:
     now, then = make.study(make.film()), make.study(make.film("1.9"), uid="2.0")
     current = make.found(CARDIOMEGALY, PRESENT, series_uid="1.1", expert="one")
     prior = make.found(CARDIOMEGALY, ABSENT, series_uid="1.9", expert="another")
-    assert compare_findings(now, [current], then, [prior]) == []
+    assert changes_of(now, [current], then, [prior]) == []
 
 
 def nodule(make: Any, uid: str, number: int, centre: tuple[int, int, int], ml: float, **more: Any) -> Any:
@@ -117,7 +126,7 @@ def test_nodules_are_matched_by_place_in_lungs_that_breathed_in(make: Any) -> No
         nodule(make, "1.2", 3, (10, 16, 18), 1.0, side=Side.LEFT),
         *lungs(make, "1.2", 0),
     ]
-    comparisons = compare_findings(now, current, then, before)
+    comparisons = changes_of(now, current, then, before)
     assert [(each.finding_id, each.change) for each in comparisons] == [
         ("f1", Change.STABLE),
         ("f2", Change.LARGER),
@@ -132,7 +141,7 @@ def test_nodules_of_opposite_sides_are_never_one(make: Any) -> None:
     now, then = make.study(make.ct("1.2", 20)), make.study(make.ct("1.9", 20), uid="2.0")
     current = [nodule(make, "1.2", 1, (10, 9, 9), 1.0, side=Side.RIGHT)]
     before = [nodule(make, "1.9", 1, (10, 9, 10), 1.0, side=Side.LEFT)]
-    changes = [each.change for each in compare_findings(now, current, then, before)]
+    changes = [each.change for each in changes_of(now, current, then, before)]
     assert changes == [Change.NEW, Change.RESOLVED]
 
 
@@ -141,14 +150,14 @@ def test_without_volumes_the_long_axis_decides(make: Any, after: float, expected
     now, then = make.study(make.ct("1.2", 20)), make.study(make.ct("1.9", 20), uid="2.0")
     current = make.found(LUNG_NODULE, series_uid="1.2", measured=(LONG_AXIS, after, MILLIMETER))
     prior = make.found(LUNG_NODULE, series_uid="1.9", measured=(LONG_AXIS, 8.0, MILLIMETER))
-    assert [each.change for each in compare_findings(now, [current], then, [prior])] == [expected]
+    assert [each.change for each in changes_of(now, [current], then, [prior])] == [expected]
 
 
 def test_an_unsure_candidate_is_neither_new_nor_resolved(make: Any) -> None:
     now, then = make.study(make.ct("1.2", 20)), make.study(make.ct("1.9", 20), uid="2.0")
     absent = make.found(LUNG_NODULE, ABSENT)
-    assert compare_findings(now, [make.found(LUNG_NODULE, UNSURE, series_uid="1.2")], then, [absent]) == []
-    assert compare_findings(now, [absent], then, [make.found(LUNG_NODULE, UNSURE, series_uid="1.9")]) == []
+    assert changes_of(now, [make.found(LUNG_NODULE, UNSURE, series_uid="1.2")], then, [absent]) == []
+    assert changes_of(now, [absent], then, [make.found(LUNG_NODULE, UNSURE, series_uid="1.9")]) == []
 
 
 def test_the_prior_of_the_same_view_is_preferred_and_the_newest_otherwise(make: Any) -> None:
@@ -184,7 +193,7 @@ def test_lesions_that_nobody_can_tell_apart_are_not_compared(make: Any) -> None:
 
     lesion = Code("126851005", "SCT", "Neoplasm of liver")
     one, other, before = (volume(CONSOLIDATION, ml, uid) for ml, uid in ((9, "1.2"), (2, "1.2"), (5, "1.9")))
-    assert compare_findings(now, [one, other], then, [before]) == []
-    assert compare_findings(now, [volume(lesion, 9, "1.2")], then, [volume(lesion, 5, "1.9")]) == []
-    (alone,) = compare_findings(now, [one], then, [before])
+    assert changes_of(now, [one, other], then, [before]) == []
+    assert changes_of(now, [volume(lesion, 9, "1.2")], then, [volume(lesion, 5, "1.9")]) == []
+    (alone,) = changes_of(now, [one], then, [before])
     assert alone.change is Change.LARGER

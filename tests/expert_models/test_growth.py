@@ -24,6 +24,7 @@ from expert_models.codes import (
 from expert_models.compare import compare_findings
 from expert_models.finding import Attribute, Change, Code, Comparison, Finding, Measurement
 from expert_models.growth import doubling_time
+from expert_models.wire import CarriedMasks
 
 FIRST = datetime(2025, 1, 1, 8, 0)
 
@@ -78,10 +79,10 @@ def test_it_is_told_of_nodules_that_are_not_called_anything_but_solid(
 
 def test_a_comparison_holds_it_with_the_dates_of_the_two_studies(make: Any) -> None:
     now, then = make.study(make.ct("1.2"), year=2026), make.study(make.ct("1.9"), uid="2.0", year=2025)
-    (grown,) = compare_findings(now, [sized(make, 2.0)], then, [sized(make, 1.0, "1.9")])
+    (grown,) = compare_findings(now, [sized(make, 2.0)], then, [sized(make, 1.0, "1.9")], CarriedMasks()).comparisons
     assert grown.doubling_time is not None
     assert grown.doubling_time.value == pytest.approx(365)
-    (shrunk,) = compare_findings(now, [sized(make, 1.0)], then, [sized(make, 2.0, "1.9")])
+    (shrunk,) = compare_findings(now, [sized(make, 1.0)], then, [sized(make, 2.0, "1.9")], CarriedMasks()).comparisons
     assert shrunk.doubling_time is None
 
 

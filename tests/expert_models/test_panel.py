@@ -16,8 +16,8 @@ from expert_models.codes import (
     PICTURE_FITNESS,
     RATIO,
 )
-from expert_models.errors import ComparisonFailed, MasksUnavailable, WeightsMismatch
-from expert_models.finding import Change, Code, Presence, Side
+from expert_models.errors import MasksUnavailable, WeightsMismatch
+from expert_models.finding import Change, Code, Compared, Presence, Side
 from expert_models.panel import Panel
 
 
@@ -114,7 +114,7 @@ def test_the_prior_goes_through_the_same_path(make: Any, masks: Any) -> None:
 
     panel = Panel([make.expert(says=says)], masks)
     now = make.study(make.film(), priors=(make.study(make.film("1.9", seed=1), uid="2.0", year=2025),))
-    (comparison,) = panel.compare(now, panel.examine(now))
+    (comparison,) = panel.compare(now, panel.examine(now)).comparisons
     assert (comparison.id, comparison.change, comparison.finding_id) == ("c1", Change.NEW, "f1")
     assert comparison.prior_study_uid == "2.0"
     assert comparison.prior_finding is None
@@ -123,7 +123,7 @@ def test_the_prior_goes_through_the_same_path(make: Any, masks: Any) -> None:
 def test_without_a_prior_there_is_no_comparison(make: Any, masks: Any) -> None:
     panel = Panel([make.expert()], masks)
     now = make.study(make.film(), priors=(make.study(make.ct(), uid="2.0"),))
-    assert panel.compare(now, panel.examine(now)) == ()
+    assert panel.compare(now, panel.examine(now)) == Compared()
 
 
 def test_a_store_that_takes_no_masks_ends_the_examination(make: Any, masks: Any) -> None:
@@ -256,9 +256,9 @@ def test_a_comparison_that_fails_is_named_and_costs_no_other(make: Any, masks: A
     panel = Panel([make.expert(says=ratio), make.expert("ct", Modality.CT, says=elsewhere)], masks)
     prior = make.study(make.film("1.9", seed=1), make.ct("1.8"), uid="2.0", year=2025)
     now = make.study(make.film(), make.ct(), priors=(prior,))
-    with pytest.raises(ComparisonFailed, match=r"comparing with the prior failed for CT \(KeyError\)") as caught:
-        panel.compare(now, panel.examine(now))
-    assert [each.change for each in caught.value.made] == [Change.STABLE]
+    compared = panel.compare(now, panel.examine(now))
+    assert "CT was not compared with the prior: it failed (KeyError)." in compared.remarks
+    assert [each.change for each in compared.comparisons] == [Change.STABLE]
 
 
 def test_an_expert_that_could_not_assess_is_not_asked_about_the_prior(make: Any, masks: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from dicom_io.study import Tracked
 from expert_models.codes import CARDIOMEGALY, CARDIOTHORACIC_RATIO, LUNG, LUNG_NODULE, MILLILITER, RATIO, VOLUME
 from expert_models.compare import compare_findings
-from expert_models.finding import Box, Finding, Presence
+from expert_models.finding import Box, Comparison, Finding, Presence
 from expert_models.tracking import known_uids, tracked_by, tracking_uid, tracking_uid_in
+from expert_models.wire import CarriedMasks
 
 # Places in a CT of 20 cubed voxels of 1 cm, at least 8 cm from one another: more than two visits ever move them.
 PLACES = [(a, b, c) for a in (3, 11) for b in (3, 11) for c in (3, 11)]
@@ -46,14 +48,14 @@ def test_three_visits_share_one_uid_a_lesion(make: Any, centres: Any, random: An
         order = random.sample(centres, len(centres))
         study = make.study(make.ct(f"1.{visit}", 20), uid=f"2.{visit}")
         found = nodules(make, f"1.{visit}", order, grow=int(is_updated and visit == 2))
-        comparisons = []
+        comparisons: Sequence[Comparison] = ()
         if prior is not None and reported is not None:
             before, made = reported
             seen_again = nodules(
                 make, prior.series[0].uid, [each for each, _ in before], grow=int(is_updated and visit == 2)
             )
             followed = replace(prior, tracked=tracked_by(prior.uid, [each for _, each in before], made))
-            comparisons = compare_findings(study, found, followed, seen_again)
+            comparisons = compare_findings(study, found, followed, seen_again, CarriedMasks()).comparisons
             assert len(comparisons) == len(centres)
         uids.append(
             {place: tracking_uid_in(study.uid, each, comparisons) for place, each in zip(order, found, strict=True)}
@@ -66,7 +68,7 @@ def test_three_visits_share_one_uid_a_lesion(make: Any, centres: Any, random: An
 def test_without_a_report_on_the_prior_its_own_finding_names_the_lesion(make: Any) -> None:
     now, then = make.study(make.ct("1.2", 20)), make.study(make.ct("1.9", 20), uid="2.0")
     current, before = nodules(make, "1.2", [PLACES[0]]), nodules(make, "1.9", [PLACES[0]])
-    (comparison,) = compare_findings(now, current, then, before)
+    (comparison,) = compare_findings(now, current, then, before, CarriedMasks()).comparisons
     assert comparison.tracking_uid == tracking_uid("2.0", before[0])
 
 
