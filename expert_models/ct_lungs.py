@@ -22,7 +22,7 @@ from expert_models.card import packaged_card
 from expert_models.codes import HOUNSFIELD_UNIT, LUNG, MEAN_ATTENUATION, MILLILITER, VOLUME
 from expert_models.ct_grid import OUTSIDE_HU, Grid, resample, upright_grid
 from expert_models.finding import Box, Code, ExpertTag, Finding, Measurement, Presence, Region, Side
-from expert_models.input_check import refuses_body_part, refuses_child
+from expert_models.input_check import refuses_body_part, refuses_child, refuses_noise
 from expert_models.ports import Masks
 
 IMAGED_VOLUME = Code("imaged-lung-volume", "99WETREAD", "Volume of the part of the lung that was imaged")
@@ -113,7 +113,7 @@ def refuses_ct(series: Series) -> str | None:
         return f"the series has fewer than {LEAST_SLICES} slices"
     if not series.volume.geometry.is_calibrated:
         return "the series does not state its spacing"
-    return refuses_body_part(series, NO_CHEST_IN) or refuses_child(series)
+    return refuses_body_part(series, NO_CHEST_IN) or refuses_child(series) or refuses_noise(series)
 
 
 def find_lungs(volume: Volume) -> Lungs:

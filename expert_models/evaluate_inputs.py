@@ -2,8 +2,8 @@
 
 A picture counts as confident when anything but an organ is stated as present or absent on it, by whichever expert;
 indeterminate, not assessed and refused are right. Wrong are held-out films and phantoms that were spoiled, drawings
-(expert_models/train/unfit.py), CTs of no chest and, from the development data, real pictures of other things. A
-mirrored film is told and not refused, and counted apart. A film as it is counts as refused when nothing on it was assessed.
+(expert_models/train/unfit.py), CTs of no chest and, from the development data, real pictures of other things.
+A mirrored film is told, not refused, and counted apart. A film as it is counts as refused when nothing was assessed.
 """
 
 from __future__ import annotations

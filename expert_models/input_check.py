@@ -27,6 +27,7 @@ MIRRORED = "mirrored"  # the label that is told, and never refused: a heart may 
 SMALLEST_SIDE = 128  # pixels; below it neither a lung's edge nor the heart's can be placed to a hundredth of the width
 LEAST_CONTRAST = 0.02  # between the 2nd and 98th percentile
 MOST_EXTREME = 0.75  # share of pixels at the lowest or highest value; 832 real films have 0.25 or less, but one 0.5
+LEAST_LIKENESS = 0.5  # correlation of neighbouring pixels of a CT; real and phantom ones have 0.9 and more
 ADULT_YEARS = 16  # the experts were trained on, and their limits are those of, adults
 
 # BodyPartExamined values (PS3.16 Annex L) that exclude a chest. Words that are not listed are left to the picture
@@ -85,6 +86,15 @@ def refuses_child(series: Series) -> str | None:
     if series.age_years is None or series.age_years >= ADULT_YEARS:
         return None
     return f"the patient's age is {series.age_years}, and the expert reads adults (from {ADULT_YEARS}) only"
+
+
+def refuses_noise(series: Series) -> str | None:
+    """Why a CT is no picture at all: in its middle slice neighbouring pixels have nothing in common."""
+    middle = series.volume.voxels[series.volume.shape[0] // 2].astype(np.float32)
+    one, other = middle[:, :-1].ravel(), middle[:, 1:].ravel()
+    spread = float(one.std() * other.std())
+    likeness = float(np.mean((one - one.mean()) * (other - other.mean()))) / spread if spread else 1.0
+    return "neighbouring pixels have nothing in common: this is noise" if likeness < LEAST_LIKENESS else None
 
 
 class RadiographInput:

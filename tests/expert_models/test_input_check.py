@@ -65,6 +65,16 @@ def test_a_ct_of_no_chest_is_refused_by_what_it_says(make: Any, part: str) -> No
     assert refuses_ct(make.ct(slices=4)) == "the series has fewer than 5 slices"
 
 
+def test_a_ct_of_noise_is_refused_and_a_noisy_one_is_not(make: Any) -> None:
+    random = np.random.default_rng(0)
+    body = np.where(np.hypot(*np.mgrid[-1:1:64j, -1:1:64j]) < 0.8, 40, -1000) + np.zeros((10, 1, 1))
+    rough = random.normal(0, 150, body.shape)  # far noisier than a low-dose CT
+    series = make.ct()
+    for hu, reads in ((body + rough, True), (rough, False), (np.zeros(body.shape), True)):
+        volume = Volume(hu.clip(-1024, 3071).astype(np.int16), series.volume.geometry)
+        assert (refuses_ct(replace(series, volume=volume)) is None) is reads
+
+
 def test_a_fit_film_is_not_refused(check: RadiographInput, film: Any, masks: Any) -> None:
     assert refused_for(check, film, masks) is None
 
