@@ -79,6 +79,7 @@ def evaluate_experts(source: str, *, limit: int | None = None, progress: Progres
     """
     # Heavy, and only this command needs them: the scorers pull in the experts' networks.
     from expert_models.chest_radiograph import ChestRadiograph
+    from expert_models.evaluate_compare import evaluate_compare
     from expert_models.evaluate_ct import evaluate_ct
     from expert_models.evaluate_inputs import evaluate_inputs
     from expert_models.evaluate_radiographs import evaluate_packs, evaluate_phantoms
@@ -87,6 +88,7 @@ def evaluate_experts(source: str, *, limit: int | None = None, progress: Progres
     expert = ChestRadiograph()
     if source.startswith("phantom:"):
         metrics = evaluate_phantoms(expert, phantom_seeds(source), limit, progress)
+        metrics += evaluate_compare(packaged_experts(), phantom_seeds(source), limit, progress)
     else:
         folder = Path(source)
         if not folder.is_dir():
