@@ -87,6 +87,7 @@ def open_program(settings: Settings) -> Program:
     from app.adapters.database.worklist import DatabaseWorklist
 
     keep_quiet()
+    os.environ["EXPERT_RUNTIME"] = settings.expert_runtime  # for the process that examines, which sees no setting
     if settings.threads:
         os.environ["OMP_NUM_THREADS"] = str(settings.threads)  # read when torch and NumPy's BLAS are first loaded
     if settings.pacs_url:
