@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -134,6 +135,7 @@ def _experts(settings: Settings) -> Iterator[Checkup]:
 
     if settings.device == "cuda":
         yield _look("backend", "cuda", _cuda)
+    yield _look("backend", "expert runtime", lambda: _runtime(settings))
     registry = open_registry(settings)
     shelf = Shelf(settings.home.expanduser() / "experts")
     for label, expert in registry.ready.items():
@@ -147,6 +149,13 @@ def _experts(settings: Settings) -> Iterator[Checkup]:
         yield _look("expert", expert.tag.name, ready, is_needed=label in PACKAGED)
     for label, reason in registry.missing.items():
         yield Checkup("expert", label, False, reason, is_needed=label in PACKAGED)
+
+
+def _runtime(settings: Settings) -> str:
+    os.environ["EXPERT_RUNTIME"] = settings.expert_runtime
+    from expert_models.runtime import told
+
+    return told(settings.device)
 
 
 def _cuda() -> str:

@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     mllm_api_key: SecretStr = Field(SecretStr(""), description="Bearer token for mllm_url.")
     mllm_timeout_s: float = Field(120.0, gt=0, description="Seconds to wait for the language model.")
     device: Literal["cpu", "cuda"] = Field("cpu", description="Where the experts run.")
+    expert_runtime: Literal["auto", "torch", "openvino"] = Field("auto", description="What runs the networks on a CPU.")
     threads: int = Field(0, ge=0, description="Threads of the experts; 0: as many as there are cores.")
     expert_timeout_s: float = Field(600.0, gt=0, description="Seconds in which an expert must examine one series.")
     expert_memory_mb: int = Field(0, ge=0, description="MiB of memory the experts may take; 0: 3/4 of the machine's.")

@@ -31,13 +31,15 @@ from expert_models.codes import (
     VOLUME,
 )
 from expert_models.ct_axes import Axis, axes_of
-from expert_models.ct_grid import Grid, resample, upright_grid
-from expert_models.ct_lungs import NO_LUNGS, Lungs, find_lungs, on_source, refuses_ct
+from expert_models.ct_grid import Grid, on_source, resample, upright_grid
+from expert_models.ct_lungs import NO_LUNGS, Lungs, find_lungs, refuses_ct
 from expert_models.finding import Box, Code, ExpertTag, Finding, Line, Measurement, Presence, Region, Side
 from expert_models.ports import Masks
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from expert_models.runtime import Run
 
 CARD = "ct-nodules"
 MASS_MM = 30.0  # above this long axis a nodule is called a mass (Hansell et al., Radiology 2008;246:697-722)
@@ -85,7 +87,7 @@ class CtNodules:
         """network: to be used instead of the card's weights, in training; else those are loaded at first use."""
         self._card = card or packaged_card(CARD)
         self._device = device
-        self._network = network
+        self._run: Run | None = network
         self._building = Lock()
 
     @property
@@ -185,13 +187,14 @@ class CtNodules:
             ),
         )
 
-    def _loaded(self) -> nn.Module:
+    def _loaded(self) -> Run:
         with self._building:
-            if self._network is None:
+            if self._run is None:
+                from expert_models.runtime import runner
                 from expert_models.segment import load_network
 
-                self._network = load_network(self._card, self._device)
-        return self._network
+                self._run = runner(load_network(self._card, self._device), self._device)
+            return self._run
 
 
 def network_input(hu: Float32, card: Card) -> Tensor:
@@ -202,16 +205,17 @@ def network_input(hu: Float32, card: Card) -> Tensor:
     return torch.from_numpy(np.clip((hu - low) * np.float32(2 / (high - low)) - 1, -1, 1).astype(np.float32))
 
 
-def logits_on(hu: Float32, network: nn.Module, card: Card, device: str = "cpu") -> Float32:
-    """The network's logits on a grid of HU (slices, rows, columns), window by window with MONAI's inferer."""
+def logits_on(hu: Float32, run: Run, card: Card, device: str = "cpu") -> Float32:
+    """A network's logits on a grid of HU (slices, rows, columns), window by window with MONAI's inferer."""
     import torch
     from monai.inferers.utils import sliding_window_inference
 
     from expert_models.precision import half_precision
 
     picture = network_input(hu[None, None], card).to(device)
+    at_once = 1 if device == "cpu" else 4
     with torch.inference_mode(), half_precision(device):
-        logits: Any = sliding_window_inference(picture, card.input.size, 1, network, overlap=0.25, mode="gaussian")
+        logits: Any = sliding_window_inference(picture, card.input.size, at_once, run, overlap=0.25, mode="gaussian")
     result: Float32 = logits[0, 0].float().cpu().numpy()
     return result
 
@@ -225,8 +229,9 @@ def _span_mm(mask: Mask, grid: Grid) -> tuple[npt.NDArray[np.float64], npt.NDArr
 
 def _allowed(mask: Mask, coarse: Grid, fine: Grid) -> Mask:
     """Where on the fine grid a candidate of this lung may begin: inside it, or at most REACH_MM outside."""
-    reach = REACH_MM / coarse.geometry.spacing_mm[0]
-    near = ndimage.distance_transform_edt(~mask) <= reach
+    reach = int(REACH_MM / coarse.geometry.spacing_mm[0])
+    steps = np.mgrid[[slice(-reach, reach + 1)] * 3] * coarse.geometry.spacing_mm[0]
+    near = ndimage.binary_dilation(mask, np.linalg.norm(steps, axis=0) <= REACH_MM)
     inside: Mask = resample(near.astype(np.float32), coarse.geometry, fine, fill=0.0) > 0.5
     return inside
 

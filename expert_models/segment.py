@@ -19,6 +19,7 @@ from expert_models.errors import CardInvalid, WeightsMismatch
 from expert_models.measure import dice
 from expert_models.precision import half_precision
 from expert_models.preprocess import Letterbox, network_input
+from expert_models.runtime import Run, runner
 
 
 def build_network(card: Card) -> nn.Module:
@@ -68,7 +69,7 @@ class Segmenter:
     def __init__(self, card: Card, device: str = "cpu", network: nn.Module | None = None) -> None:
         self.card = card
         self.device = device
-        self._network = network
+        self._run: Run | None = network
         self._loading = Lock()
 
     def segment(self, picture: npt.NDArray[np.float32]) -> Segmented:
@@ -87,17 +88,17 @@ class Segmenter:
 
     def probabilities(self, frame: Frame) -> Frame:
         """(rows, columns) as `network_input` gives it -> (labels, rows, columns) in [0, 1]."""
-        network = self._loaded()
+        run = self._loaded()
         with torch.inference_mode(), half_precision(self.device):
-            logits = network(torch.from_numpy(np.ascontiguousarray(frame))[None, None].to(self.device))
+            logits = run(torch.from_numpy(np.ascontiguousarray(frame))[None, None].to(self.device))
         found: Frame = torch.sigmoid(logits[0].float()).cpu().numpy()
         return found
 
-    def _loaded(self) -> nn.Module:
+    def _loaded(self) -> Run:
         with self._loading:
-            if self._network is None:
-                self._network = load_network(self.card, self.device)
-            return self._network
+            if self._run is None:
+                self._run = runner(load_network(self.card, self.device), self.device)
+            return self._run
 
 
 def _resized(picture: Frame, factor: float) -> Frame:
