@@ -1,7 +1,7 @@
 """From the findings of one chest CT to a guideline: what is measured is taken, what nobody measured stays missing.
 
-No expert tells the attenuation type of a nodule yet, and no study its patient's risk; so the answer is often what is
-missing. That is why no management goes into a report from here.
+No study tells its patient's risk, and no expert whether a nodule is harmless by its form; so from images alone the
+answer is what is missing, and no sentence of a report rests on it. The page shows it in a box of its own.
 """
 
 from __future__ import annotations
@@ -9,16 +9,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from expert_models.codes import LONG_AXIS, LUNG_MASS, LUNG_NODULE, MILLILITER, MILLIMETER, SHORT_AXIS, VOLUME
+from expert_models.codes import (
+    ATTENUATION_TYPE,
+    GROUND_GLASS,
+    LONG_AXIS,
+    LUNG_MASS,
+    LUNG_NODULE,
+    MILLILITER,
+    MILLIMETER,
+    PART_SOLID,
+    SHORT_AXIS,
+    SOLID,
+    SOLID_LONG_AXIS,
+    VOLUME,
+)
 from expert_models.finding import Change, Code, Comparison, Finding, Presence
 from expert_models.guidelines.answer import Answer, GuidelineError, MissingInputs, NoRow, Source
 from expert_models.guidelines.fleischner import SOURCE as FLEISCHNER
 from expert_models.guidelines.fleischner import Patient, fleischner
 from expert_models.guidelines.lung_rads import Exam, lung_rads
 from expert_models.guidelines.lung_rads_table import SOURCE as LUNG_RADS
-from expert_models.guidelines.nodule import Nodule, Status, mean_diameter_mm, status_since
+from expert_models.guidelines.nodule import Nodule, NoduleType, Status, mean_diameter_mm, status_since
 
 UNCONFIRMED = "the measurements are an expert's; no reader has confirmed them"
+TYPES = {SOLID: NoduleType.SOLID, PART_SOLID: NoduleType.PART_SOLID, GROUND_GLASS: NoduleType.GROUND_GLASS}
 Known = Mapping[str, Nodule]  # finding id -> what a reader says of it; its sizes are taken where none are measured
 
 
@@ -30,7 +44,7 @@ def fleischner_of(
     Raises ValueError where what is known contradicts what was measured (a solid component larger than the nodule).
     """
     try:
-        nodules = nodules_of(findings, known or {})
+        nodules = [_with_solid_part(each, findings) for each in nodules_of(findings, known or {})]
     except GuidelineError as exc:
         return _without_nodules(FLEISCHNER, exc)
     if any(each.concept == LUNG_MASS and each.presence is Presence.PRESENT for each in findings):
@@ -82,11 +96,29 @@ def _nodule(finding: Finding, known: Nodule, comparison: Comparison | None, mont
     return replace(
         known,
         id=finding.id,
+        type=known.type or _type(finding),
         mean_mm=mean_mm or known.mean_mm,
         volume_mm3=volume_ml * 1000 if volume_ml else known.volume_mm3,
         status=known.status or _status(mean_mm, comparison, months),
         months_since_prior=known.months_since_prior or (months if comparison else None),
     )
+
+
+def _type(finding: Finding) -> NoduleType | None:
+    stated = finding.attribute(ATTENUATION_TYPE)
+    return TYPES.get(stated) if stated else None
+
+
+def _with_solid_part(nodule: Nodule, findings: Sequence[Finding]) -> Nodule:
+    """The nodule with its solid component as measured: by its largest diameter, which is what Fleischner measures.
+
+    Lung-RADS takes a mean diameter, which nobody measured. A component longer than the nodule's mean stays missing.
+    """
+    finding = next(each for each in findings if each.id == nodule.id)
+    solid_mm = _value(finding, SOLID_LONG_AXIS, MILLIMETER)
+    if nodule.type is not NoduleType.PART_SOLID or nodule.solid_size is not None or solid_mm is None:
+        return nodule
+    return replace(nodule, solid_mm=solid_mm) if solid_mm <= (nodule.mean_mm or 0.0) else nodule
 
 
 def _status(mean_mm: float | None, comparison: Comparison | None, months: float | None) -> Status | None:

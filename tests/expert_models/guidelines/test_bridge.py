@@ -5,8 +5,22 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from expert_models.codes import LONG_AXIS, LUNG_MASS, LUNG_NODULE, MILLILITER, MILLIMETER, PIXEL, SHORT_AXIS, VOLUME
-from expert_models.finding import Change, Comparison, ExpertTag, Finding, Measurement, Presence
+from expert_models.codes import (
+    ATTENUATION_TYPE,
+    GROUND_GLASS,
+    LONG_AXIS,
+    LUNG_MASS,
+    LUNG_NODULE,
+    MILLILITER,
+    MILLIMETER,
+    PART_SOLID,
+    PIXEL,
+    SHORT_AXIS,
+    SOLID_LONG_AXIS,
+    VOLUME,
+)
+from expert_models.codes import SOLID as SOLID_TYPE
+from expert_models.finding import Attribute, Change, Code, Comparison, ExpertTag, Finding, Measurement, Presence
 from expert_models.guidelines.bridge import fleischner_of, lung_rads_of
 from expert_models.guidelines.fleischner import ROWS as FLEISCHNER_ROWS
 from expert_models.guidelines.fleischner import Patient, Risk
@@ -47,6 +61,36 @@ def test_what_a_reader_adds_completes_it() -> None:
     two = fleischner_of([found(1), found(2, 5, 4, 0.05)], LOW, {"f1": SOLID, "f2": SOLID})
     assert two.row is not None
     assert two.row.id == "FL-solid-multiple-ge6-low"
+
+
+def described(finding: Finding, value: Code, solid_mm: float | None = None) -> Finding:
+    axis = () if solid_mm is None else (Measurement(SOLID_LONG_AXIS, solid_mm, MILLIMETER),)
+    stated = (Attribute(ATTENUATION_TYPE, value, 0.9),)
+    return replace(finding, measurements=(*finding.measurements, *axis), attributes=stated)
+
+
+def test_the_type_that_an_expert_states_is_taken() -> None:
+    known = {"f1": Nodule(morphology=Morphology.ORDINARY)}
+    rows = {each: fleischner_of([described(found(), each)], LOW, known).row for each in (SOLID_TYPE, GROUND_GLASS)}
+    assert {value: row.id for value, row in rows.items() if row} == {
+        SOLID_TYPE: "FL-solid-single-6to8-low",
+        GROUND_GLASS: "FL-ground-glass-single-ge6",
+    }
+    by_reader = fleischner_of([described(found(), GROUND_GLASS)], LOW, {"f1": SOLID}).row  # who knows better
+    assert by_reader is not None
+    assert by_reader.id == "FL-solid-single-6to8-low"
+
+
+def test_the_solid_component_is_taken_where_it_was_measured() -> None:
+    known = {"f1": Nodule(morphology=Morphology.ORDINARY, is_suspicious=False, status=Status.BASELINE)}
+    measured = fleischner_of([described(found(), PART_SOLID, 5.0)], LOW, known).row
+    assert measured is not None
+    assert measured.id == "FL-part-solid-single-ge6-solid-lt6"
+    assert fleischner_of([described(found(), PART_SOLID)], LOW, known).missing == ("solid component",)
+    longer = described(found(), PART_SOLID, 7.5)  # than the mean of 8 and 6 mm
+    assert fleischner_of([longer], LOW, known).missing == ("solid component",)
+    # Lung-RADS takes the mean diameter of the solid component, and only its long axis was measured
+    assert "solid component" in lung_rads_of([described(found(), PART_SOLID, 5.0)], EXAM, known).sentence
 
 
 def test_what_was_not_seen_to_the_end_gives_no_row() -> None:
