@@ -27,6 +27,7 @@ LUNG_MASS = Code("RID39056", "RADLEX", "Lung mass")
 PLEURAL_EFFUSION = Code("60046008", "SCT", "Pleural effusion")
 PNEUMOTHORAX = Code("36118008", "SCT", "Pneumothorax")
 CONSOLIDATION = Code("95436008", "SCT", "Lung consolidation")
+LUNG_OPACITY = Code("112001", "DCM", "Opacity")  # of the lung: CID 6104; no terminology at hand has it with its site
 ATELECTASIS = Code("46621007", "SCT", "Atelectasis")
 PULMONARY_EDEMA = Code("19242006", "SCT", "Pulmonary edema")
 EMPHYSEMA = Code("87433001", "SCT", "Pulmonary emphysema")

@@ -19,6 +19,7 @@ URGENCY = (  # most pressing first; a concept that is not listed comes last
     codes.PULMONARY_EDEMA,
     codes.LUNG_MASS,
     codes.CONSOLIDATION,
+    codes.LUNG_OPACITY,
     codes.PLEURAL_EFFUSION,
     codes.LUNG_NODULE,
     codes.ATELECTASIS,

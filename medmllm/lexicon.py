@@ -86,6 +86,7 @@ TERM_OF: Mapping[Code, str] = {
     codes.PLEURAL_EFFUSION: "pleural effusion",
     codes.PNEUMOTHORAX: "pneumothorax",
     codes.CONSOLIDATION: "consolidation",
+    codes.LUNG_OPACITY: "opacity",
     codes.ATELECTASIS: "atelectasis",
     codes.PULMONARY_EDEMA: "edema",
 }

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from dicom_io.study import Series, Study
 from expert_models import codes
-from expert_models.finding import Change, Code, Comparison, Finding, Measurement, Presence, Region, Side
+from expert_models.finding import Change, Code, Comparison, ExpertTag, Finding, Measurement, Presence, Region, Side
 from medmllm import wording
 from medmllm.report import Grounding, Section, Sentence
 
@@ -19,6 +19,10 @@ def finding_statements(findings: Sequence[Finding], study: Study) -> Iterator[Se
     yield from _organs([each for each in assessed if each.concept in codes.ANATOMY])
     for presence in (Presence.PRESENT, Presence.INDETERMINATE, Presence.ABSENT):
         kinds = _by_concept(e for e in assessed if e.presence is presence and e.concept not in codes.ANATOMY)
+        if presence is Presence.ABSENT:
+            kinds, groups = _absent_together(kinds)
+            for group in groups:
+                yield _sentence(f"No {wording.listed(absent_names(group), 'or')} is identified.", group)
         for kind in kinds:
             if presence is Presence.ABSENT and on_neither_side(kind):
                 yield _sentence(f"No {wording.noun(kind[0].concept)} is identified on either side.", kind)
@@ -81,6 +85,21 @@ def named(finding: Finding) -> str:
 def organs_first(findings: Iterable[Finding]) -> list[Finding]:
     """Organs before pathologies: "the heart" late in a list would read as the start of a new clause."""
     return sorted(findings, key=lambda each: each.concept not in codes.ANATOMY)
+
+
+def _absent_together(kinds: Sequence[list[Finding]]) -> tuple[list[list[Finding]], list[list[Finding]]]:
+    """Kinds of absent findings: those with a sentence each, and groups of several of one expert that share one.
+
+    A finding with a measurement, and an expert who is asked for one kind alone, keep their own sentences.
+    """
+    groups: dict[ExpertTag, list[list[Finding]]] = {}
+    for kind in kinds:
+        experts = {each.expert for each in kind}
+        if len(experts) == 1 and not any(each.measurements for each in kind):
+            groups.setdefault(kind[0].expert, []).append(kind)
+    shared = [group for group in groups.values() if len(group) > 1]
+    alone = [kind for kind in kinds if not any(kind in group for group in shared)]
+    return alone, [[finding for kind in group for finding in kind] for group in shared]
 
 
 def on_neither_side(absent: Sequence[Finding]) -> bool:

@@ -155,6 +155,8 @@ def _no_comparison(study: Study) -> str:
 def scope(findings: Sequence[Finding]) -> Sentence:
     """What nobody looked at: no expert was asked, so the reader has to."""
     asked = {each.concept for each in findings}
+    if codes.LUNG_OPACITY in asked:
+        asked.add(codes.CONSOLIDATION)  # on a film every consolidation is an opacity
     names = [wording.noun(concept) for concept in EXPECTED if concept not in asked]
     text = f"This report does not assess {wording.listed([*names, *NEVER_ASSESSED], 'or')}."
     ids = tuple(each.id for each in findings)

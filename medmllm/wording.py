@@ -19,6 +19,7 @@ NOUNS = {
     codes.PLEURAL_EFFUSION: "pleural effusion",
     codes.PNEUMOTHORAX: "pneumothorax",
     codes.CONSOLIDATION: "consolidation",
+    codes.LUNG_OPACITY: "lung opacity",
     codes.ATELECTASIS: "atelectasis",
     codes.PULMONARY_EDEMA: "pulmonary edema",
     codes.LUNG: "lung",
@@ -26,7 +27,10 @@ NOUNS = {
 }
 COUNTABLE = frozenset({codes.LUNG_NODULE, codes.LUNG_MASS, codes.PLEURAL_EFFUSION, codes.PNEUMOTHORAX})
 IN_THE_LUNG = frozenset(
-    {codes.LUNG_NODULE, codes.LUNG_MASS, codes.CONSOLIDATION, codes.ATELECTASIS, codes.PULMONARY_EDEMA}
+    {
+        *(codes.LUNG_NODULE, codes.LUNG_MASS, codes.LUNG_OPACITY),
+        *(codes.CONSOLIDATION, codes.ATELECTASIS, codes.PULMONARY_EDEMA),
+    }
 )
 ADJECTIVES = {  # of attributes, in the order in which they stand before the noun
     codes.SPICULATED: "spiculated",

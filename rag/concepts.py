@@ -74,6 +74,12 @@ CONCEPTS = (
         "pneumonia, airspace opacification, air bronchogram",
     ),
     Concept(
+        codes.LUNG_OPACITY,
+        "lung opacity",
+        ("pulmonary opacity", "opacity of the lung", "opacity in the lung", "lung opacification"),
+        "pneumonia, consolidation, differential diagnosis",
+    ),
+    Concept(
         codes.ATELECTASIS,
         "atelectasis",
         ("lobar collapse", "collapse of a lobe", "collapsed lobe", "lung volume loss"),
