@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_io.study import Series, Study
-from expert_models.codes import PICTURE_FITNESS
+from expert_models.codes import LUNG, PICTURE_FITNESS
 from expert_models.compare import comparable_prior, compare_findings, of_kind
+from expert_models.ct_lungs import IMAGED_VOLUME
 from expert_models.errors import ExpertError, ExpertStopped, MasksUnavailable
 from expert_models.finding import Code, Compared, Comparison, ExpertTag, Finding, Presence
 from expert_models.input_check import said
@@ -72,7 +73,7 @@ class Panel:
         That is: pictures that are unfit or may be, reconstructions that were left unread for a finer one, and experts
         that contradict one another.
         """
-        told = [*self._doubts(study, findings), *self._unread(study), *disagreements(findings)]
+        told = [*self._doubts(study, findings), *self._unread(study), *_cut(study, findings), *disagreements(findings)]
         return tuple(dict.fromkeys(told))
 
     def _examine(self, study: Study, experts: Sequence[Expert]) -> tuple[Finding, ...]:
@@ -246,6 +247,17 @@ def _extent_mm(series: Series, along: npt.NDArray[np.float64]) -> tuple[float, f
     corners = list(product(*((-0.5, length - 0.5) for length in series.volume.shape)))
     places = series.volume.geometry.to_patient(corners) @ along
     return float(places.min()), float(places.max())
+
+
+def _cut(study: Study, findings: Sequence[Finding]) -> Iterator[str]:
+    """A sentence for each CT that ends within the lungs: absent is said of what was imaged."""
+    for number, series in enumerate(study, 1):
+        lungs = [e for e in findings if e.concept == LUNG and any(r.series_uid == series.uid for r in e.regions)]
+        if any(each.measurement(IMAGED_VOLUME) for each in lungs):
+            yield (
+                f"Series {number} of {len(study.series)} does not show the lungs whole: what is called absent was "
+                "looked for in the part that was imaged."
+            )
 
 
 def _is_refusal(finding: Finding) -> bool:

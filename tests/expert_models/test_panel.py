@@ -13,9 +13,12 @@ from expert_models.codes import (
     HEART,
     LUNG,
     LUNG_NODULE,
+    MILLILITER,
     PICTURE_FITNESS,
     RATIO,
+    VOLUME,
 )
+from expert_models.ct_lungs import IMAGED_VOLUME
 from expert_models.errors import MasksUnavailable, WeightsMismatch
 from expert_models.finding import Change, Code, Compared, Presence, Side
 from expert_models.panel import Panel
@@ -228,6 +231,19 @@ def test_a_check_that_fails_is_named_asked_once_and_stops_nobody(make: Any, mask
     ]
     assert findings[1].reason == "the expert check failed (RuntimeError)"
     assert failing.asked == 1
+
+
+def test_a_ct_that_ends_within_the_lungs_is_named(make: Any, masks: Any) -> None:
+    def lung(series: Any) -> list[Any]:
+        code = IMAGED_VOLUME if series.uid == "1.2" else VOLUME
+        return [make.found(LUNG, series_uid=series.uid, measured=(code, 70.0, MILLILITER))]
+
+    panel = Panel([make.expert(modality=Modality.CT, says=lung)], masks)
+    now = make.study(make.ct("1.3", frame="8.8"), make.ct("1.2"))
+    assert panel.remarks(now, panel.examine(now)) == (
+        "Series 2 of 2 does not show the lungs whole: what is called absent was looked for in the part that was "
+        "imaged.",
+    )
 
 
 def test_what_was_kept_without_its_mask_is_examined_again(make: Any, masks: Any) -> None:
