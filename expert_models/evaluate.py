@@ -82,6 +82,7 @@ def evaluate_experts(source: str, *, limit: int | None = None, progress: Progres
     from expert_models.evaluate_compare import evaluate_compare
     from expert_models.evaluate_ct import evaluate_ct
     from expert_models.evaluate_inputs import evaluate_inputs
+    from expert_models.evaluate_nodule_attributes import evaluate_attributes
     from expert_models.evaluate_radiographs import evaluate_packs, evaluate_phantoms
     from expert_models.registry import packaged_experts
 
@@ -96,6 +97,7 @@ def evaluate_experts(source: str, *, limit: int | None = None, progress: Progres
         metrics = evaluate_packs(expert, folder, limit, progress)
     metrics += evaluate_ct(source, limit=limit, progress=progress)
     metrics += evaluate_inputs(packaged_experts(), source, limit, progress)
+    metrics += evaluate_attributes(source, limit=limit, progress=progress)
     if not metrics:
         raise ValueError(f"{source} holds no pack with a row that is not for training")
     return Evaluation("experts", source, version("wetread"), tuple(metrics))

@@ -110,7 +110,7 @@ NOT_ASSESSED = re.compile(
 )
 UNCERTAIN = re.compile(
     r"\bpossibl[ey]\b|\bprobabl[ey]\b|\blikely\b|\bmay\b|\bmight\b|\bcould\b|\bsuspect(?:ed)?\b"
-    r"|(?<!rate it )\bsuspicious\b|\bsuspicion\b"
+    r"|\bsuspicious\b|\bsuspicion\b"
     r"|\bquestionable\b|\bequivocal\b|\bindeterminate\b|\buncertain\b|\bborderline\b|\bperhaps\b|\bnot certain\b"
     r"|\b(?:cannot|can not|not|difficult to|hard to) (?:be )?(?:entirely |fully "
     r"|definitely )?(?:exclude[d]?|rule[d]? out)\b"

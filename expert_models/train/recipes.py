@@ -16,6 +16,7 @@ Progress = Callable[[str], None]
 CXR_ANATOMY = "cxr-anatomy"
 CT_NODULES = "ct-nodules"
 CXR_INPUT = "cxr-input"
+CT_NODULE_ATTRIBUTES = "ct-nodule-attributes"
 CALIBRATION_SCANS = 16
 
 
@@ -25,7 +26,12 @@ def train_experts(data: Path | None, out: Path, only: str | None, progress: Prog
     data: a folder laid out like the development data; None trains on phantoms alone. only: one card's name. A run that
     was interrupted goes on from its last checkpoint in out. ValueError for a name that is not trained here.
     """
-    recipes = {CXR_INPUT: _cxr_input, CXR_ANATOMY: _cxr_anatomy, CT_NODULES: _ct_nodules}
+    recipes = {
+        CXR_INPUT: _cxr_input,
+        CXR_ANATOMY: _cxr_anatomy,
+        CT_NODULES: _ct_nodules,
+        CT_NODULE_ATTRIBUTES: _ct_nodule_attributes,
+    }
     if only is not None and only not in recipes:
         raise ValueError(f"there is no recipe for {only!r}; there is {' and '.join(recipes)}")
     out.mkdir(parents=True, exist_ok=True)
@@ -73,4 +79,25 @@ def _ct_nodules(data: Path | None, out: Path, progress: Progress) -> Path:
     card = out / f"{CT_NODULES}.toml"
     shutil.copyfile(CARDS / card.name, card)
     write_card(card, weights, point, [])
+    return weights
+
+
+def _ct_nodule_attributes(data: Path | None, out: Path, progress: Progress) -> Path:
+    import hashlib
+    import re
+
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    from expert_models.train.nodule_attributes import train
+
+    if data is None:
+        raise ValueError(f"{CT_NODULE_ATTRIBUTES} is fitted to the ratings of ct_nodules: name the data with --data")
+    card, weights = out / f"{CT_NODULE_ATTRIBUTES}.toml", out / f"{CT_NODULE_ATTRIBUTES}.safetensors"
+    shutil.copyfile(CARDS / card.name, card)
+    heads = train(data, card, progress)
+    tensors = {"mean": heads.mean, "scale": heads.scale, **heads.weights}
+    save_file({name: value.astype(np.float32) for name, value in tensors.items()}, weights)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    card.write_text(re.sub(r'(?m)^sha256 = ".*"$', f'sha256 = "{digest}"', card.read_text(encoding="utf-8")), "utf-8")
     return weights

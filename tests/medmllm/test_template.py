@@ -268,7 +268,6 @@ UNIT_OF = {
     codes.SHORT_AXIS: codes.MILLIMETER,
     codes.MEAN_ATTENUATION: codes.HOUNSFIELD_UNIT,
     codes.SOLID_LONG_AXIS: codes.MILLIMETER,
-    codes.SUSPICION: codes.PERCENT,
 }
 
 
@@ -276,7 +275,6 @@ UNIT_OF = {
 def measurements(draw: st.DrawFn) -> tuple[Measurement, ...]:
     chosen = draw(st.lists(st.sampled_from(list(UNIT_OF)), unique=True, max_size=4))
     ranges = {
-        codes.SUSPICION: (0, 100),
         codes.CARDIOTHORACIC_RATIO: (0.2, 0.9),
         codes.MEAN_ATTENUATION: (-900, 300),
         codes.VOLUME: (0.1, 7000),

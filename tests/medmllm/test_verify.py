@@ -21,7 +21,7 @@ CHANGE, UNSUPPORTED = CheckKind.CHANGE_WITHOUT_PRIOR, CheckKind.UNSUPPORTED
 # f4 nodule, right upper lobe, present, 14.2 x 10.8 mm, slices 11 to 14. f5 nodule, left, indeterminate 48 %, 6.2 mm.
 # f6 consolidation not assessed. f7 right lung 2,613 mL. f8 atelectasis absent. f9 left nodule present 9.1 mm.
 # c1 f1 larger, from 0.52, by 17 %. c2 f4 new. c3 a left effusion resolved. c4 f9 stable, from 9.0 mm.
-# f10 part-solid, calcified right nodule, 12.3 x 9.5 mm, solid component 6.1 mm, 73 % rated suspicious.
+# f10 part-solid, calcified right nodule, 12.3 x 9.5 mm, solid component 6.1 mm.
 # e1 is on nodules and pneumonia.
 TABLE = [
     # presence and negation
@@ -143,8 +143,6 @@ TABLE = [
     ("There is a solid nodule in the right upper lobe.", "f4", UNSUPPORTED),  # nothing is said of its attenuation
     ("The nodule in the right upper lobe is calcified.", "f4", UNSUPPORTED),
     ("Guidelines recommend follow-up at 3 months of a solid nodule above 8 mm.", "f9 e1", OK),
-    ("The probability that readers would rate the nodule suspicious is 73%.", "f10", OK),
-    ("The probability that readers would rate the nodule suspicious is 37%.", "f10", NUMBER),
 ]  # fmt: skip
 
 
@@ -170,8 +168,7 @@ def table_report(make):
         make.finding("f9", codes.LUNG_NODULE, side=Side.LEFT, measurements=make.axes(9.1, 7)),
         make.finding(
             "f10", codes.LUNG_NODULE, side=Side.RIGHT,
-            measurements=(*make.axes(12.3, 9.5), Measurement(codes.SOLID_LONG_AXIS, 6.1, codes.MILLIMETER),
-                          Measurement(codes.SUSPICION, 73.0, codes.PERCENT)),
+            measurements=(*make.axes(12.3, 9.5), Measurement(codes.SOLID_LONG_AXIS, 6.1, codes.MILLIMETER)),
             attributes=(Attribute(codes.ATTENUATION_TYPE, codes.PART_SOLID, 0.8),
                         Attribute(codes.CALCIFICATION, codes.CALCIFIED, 0.9)),
         ),
