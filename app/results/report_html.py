@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from app.results import words
+from app.results.guideline import guideline_of
 from app.results.pictures import Picture, pictures_of, sentence_id
 from app.results.record import Record
 from app.results.shapes import Shape
@@ -42,6 +43,7 @@ def html_page(record: Record, *, with_pictures: bool = True) -> bytes:
             patient=patient_of(record),
             left_out=[*record.study.left_out, *(each for series in record.study.series for each in series.left_out)],
             experts=experts_of(record),
+            guideline=guideline_of(record),
             style=Markup(style),  # noqa: S704 - our own file, and the policy's hash must fit it exactly
             script=Markup(script),  # noqa: S704
             policy=policy(style, script),

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import html
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
+import pytest
+from pydicom import Dataset
 from pypdf import PdfReader
 
+from app.results.guideline import age_years
 from app.results.record import Record
 from app.results.report_html import html_page
 from app.results.report_pdf import pdf_document
@@ -32,6 +36,38 @@ def test_page_and_pdf_list_a_nodules_attributes(ct_record: Record) -> None:
     assert "<p>Solidness descriptor: solid (93 %)</p><p>Border shape: spiculated</p><p>Long axis 6.4 mm</p>" in page
     text = "".join(each.extract_text() for each in PdfReader(BytesIO(pdf_document(ct_record))).pages)
     assert "Solidness descriptor: solid (93 %); Border shape:" in " ".join(text.split())
+
+
+def test_the_guideline_stands_apart_and_names_what_is_missing(ct_record: Record, dx_record: Record) -> None:
+    page = html_page(ct_record, with_pictures=False).decode()
+    box = page.split('aria-label="Guideline">')[1].split("</section>")[0]
+    assert "Fleischner Society 2017" in box
+    assert "Not known: nodule f6: presence." in box  # an indeterminate nodule decides nothing
+    sure = replace(ct_record.report, findings=tuple(e for e in ct_record.report.findings if e.id != "f6"))
+    page = html_page(replace(ct_record, report=sure), with_pictures=False).decode()
+    missing = "known cancer, immunosuppression, screening, morphology, mean diameter, risk"  # 64 years, solid
+    assert f"Not known: {missing}." in page
+    assert 'aria-label="Guideline"' not in html_page(dx_record, with_pictures=False).decode()
+
+
+@pytest.mark.parametrize(
+    ("age", "born", "studied", "years"),
+    [
+        ("064Y", "", "", 64.0),
+        ("018M", "19600229", "20240305", 1.5),
+        ("", "19600229", "20240228", 63.0),
+        ("", "19600229", "20240305", 64.0),
+        ("old", "1960", "20240305", None),
+        ("", "20250101", "20240305", None),
+        ("", "19601340", "20240305", None),
+    ],
+)
+def test_the_age_is_that_at_the_study(age: str, born: str, studied: str, years: float | None) -> None:
+    header = Dataset()
+    for keyword, value in (("PatientAge", age), ("PatientBirthDate", born), ("StudyDate", studied)):
+        header.add_new(keyword, "LO", value)  # a VR that takes whatever a file holds
+    assert age_years(header) == years
+    assert age_years(None) is None
 
 
 def test_a_sentence_lights_its_region_and_opens_its_source(browser, ct_record: Record, tmp_path: Path) -> None:
