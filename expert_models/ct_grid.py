@@ -14,10 +14,12 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from dicom_io.study import Geometry, Volume
+from expert_models.finding import Box
 
 OUTSIDE_HU = -2000.0  # what a resampled voxel holds where the scan has no data
 
 Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,32 @@ def resample(voxels: Array, source: Geometry, grid: Grid, *, fill: float = OUTSI
         padded, linear, offset + 1, grid.shape, np.float32, order=1, mode="constant", cval=fill
     )
     return _blank_beyond(result, linear, offset, voxels.shape, fill)
+
+
+def on_source(values: Array, level: float, grid: Grid, volume: Volume) -> tuple[Box, Mask]:
+    """Where values on a working grid exceed a level, as a mask on the voxels of the series with its tight box.
+
+    Values are interpolated, so the surface stays smooth; what is too thin to reach any voxel centre is given the voxels
+    of the highest value. ValueError when no value exceeds the level or all of it lies outside the series.
+    """
+    if not (found := ndimage.find_objects((values > level).astype(np.uint8))):
+        raise ValueError("nothing exceeds the level")
+    corners = np.array(np.meshgrid(*[(each.start - 1, each.stop) for each in found[0]], indexing="ij"))
+    index = volume.geometry.to_index(grid.geometry.to_patient(corners.reshape(3, -1).T))
+    start = np.clip(np.floor(index.min(0)).astype(int), 0, np.array(volume.shape) - 1)
+    stop = np.clip(np.ceil(index.max(0)).astype(int) + 1, start + 1, volume.shape)
+    affine = volume.geometry.affine.copy()
+    affine[:3, 3] = volume.geometry.to_patient([start])[0]
+    part = Grid(tuple((stop - start).tolist()), Geometry(affine))
+    nothing = float(values.min()) - 1.0
+    native = resample(values, grid.geometry, part, fill=nothing)
+    if native.max() == np.float32(nothing):
+        raise ValueError("nothing of it lies inside the series")
+    mask: Mask = native > min(level, np.nextafter(native.max(), -np.inf))
+    tight = ndimage.find_objects(mask.astype(np.uint8))[0]
+    low = [int(first) + each.start for first, each in zip(start, tight, strict=True)]
+    high = [int(first) + each.stop for first, each in zip(start, tight, strict=True)]
+    return Box((low[0], low[1], low[2]), (high[0], high[1], high[2])), mask[tight]
 
 
 def _averaged(voxels: Array, matrix: Array, factors: Array) -> tuple[Array, Array]:

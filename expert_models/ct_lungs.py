@@ -17,10 +17,20 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from dicom_io.study import Geometry, Modality, Series, Volume
+from dicom_io.study import Modality, Series, Volume
 from expert_models.card import packaged_card
-from expert_models.codes import HOUNSFIELD_UNIT, LUNG, MEAN_ATTENUATION, MILLILITER, VOLUME
-from expert_models.ct_grid import OUTSIDE_HU, Grid, resample, upright_grid
+from expert_models.codes import (
+    EMPHYSEMA,
+    EMPHYSEMA_INDEX,
+    HOUNSFIELD_UNIT,
+    LUNG,
+    MEAN_ATTENUATION,
+    MILLILITER,
+    PERCENT,
+    VOLUME,
+)
+from expert_models.ct_emphysema import CUT_MM2, low_attenuation_percent, why_no_index
+from expert_models.ct_grid import OUTSIDE_HU, Grid, on_source, resample, upright_grid
 from expert_models.finding import Box, Code, ExpertTag, Finding, Measurement, Presence, Region, Side
 from expert_models.input_check import refuses_body_part, refuses_child, refuses_noise
 from expert_models.ports import Masks
@@ -37,7 +47,6 @@ LEAST_SLICES = 5
 # BodyPartExamined of CT that shows no lung. Abdomen, spine and neck are not here: a lung's base or apex is in them.
 NO_CHEST_IN = frozenset(["HEAD", "BRAIN", "SKULL", "FACE", "SINUS", "ORBIT", "PELVIS", "HIP", "KNEE", "ANKLE", "FOOT"])
 MOST_EROSIONS = 6  # before the two lungs are reported as one
-CUT_MM2 = 800.0  # a lung with this much area in the first or last slice goes on beyond it
 
 Mask = npt.NDArray[np.bool_]
 Array = npt.NDArray[Any]
@@ -71,8 +80,8 @@ class ChestCtLungs:
 
     @property
     def concepts(self) -> tuple[Code, ...]:
-        """The lung."""
-        return (LUNG,)
+        """The lung, and emphysema by its index alone."""
+        return LUNG, EMPHYSEMA
 
     def refuses(self, series: Series) -> str | None:
         """Anything but CT, and what is too thin to be a volume."""
@@ -81,27 +90,29 @@ class ChestCtLungs:
     def examine(self, series: Series, masks: Masks) -> Sequence[Finding]:
         """One finding per lung; one not-assessed finding when the series shows none.
 
-        A lung that goes on beyond the first or last slice is measured as IMAGED_VOLUME, never as VOLUME.
+        A lung that goes on beyond the first or last slice is measured as IMAGED_VOLUME, never as VOLUME. Where the
+        emphysema index would mean nothing, a last finding says that emphysema was not assessed, and why.
         """
         lungs = find_lungs(series.volume)
         if not lungs.sides:
-            return (Finding("f1", LUNG, Presence.NOT_ASSESSED, self.tag, reason=NO_LUNGS),)
+            return [
+                Finding("f1", concept, Presence.NOT_ASSESSED, self.tag, reason=NO_LUNGS) for concept in self.concepts
+            ]
+        placed = [on_source(mask.astype(np.float32), 0.5, lungs.grid, series.volume) for _, mask in lungs.sides]
+        no_index = why_no_index(series.volume, lungs, placed)
         findings = []
-        for number, (side, mask) in enumerate(lungs.sides, start=1):
-            box, native = on_source(mask.astype(np.float32), 0.5, lungs.grid, series.volume)
-            key = masks.save(native)
+        for (side, _), (box, native) in zip(lungs.sides, placed, strict=True):
             slice_index = box.start[0] + int(native.sum((1, 2)).argmax())
+            region = Region(series.uid, box, series.source[slice_index], masks.save(native))
+            measured = _measurements(native, box, series.volume)
+            if not no_index:
+                percent = low_attenuation_percent(series.volume, native, box)
+                measured += (Measurement(EMPHYSEMA_INDEX, round(percent, 2), PERCENT),)
             findings.append(
-                Finding(
-                    f"f{number}",
-                    LUNG,
-                    Presence.PRESENT,
-                    self.tag,
-                    side=side,
-                    regions=(Region(series.uid, box, series.source[slice_index], key),),
-                    measurements=_measurements(native, box, series.volume),
-                )
+                Finding("f1", LUNG, Presence.PRESENT, self.tag, side=side, regions=(region,), measurements=measured)
             )
+        if no_index:
+            findings.append(Finding("f1", EMPHYSEMA, Presence.NOT_ASSESSED, self.tag, reason=no_index))
         return findings
 
 
@@ -125,32 +136,6 @@ def find_lungs(volume: Volume) -> Lungs:
     lungs = _lung_pieces(hu, air & ~airways)
     sides = tuple((side, _closed(mask, hu, others=lungs & ~mask | airways)) for side, mask in _split(lungs, hu))
     return Lungs(grid, hu, _disjoint(sides), airways)
-
-
-def on_source(values: Array, level: float, grid: Grid, volume: Volume) -> tuple[Box, Mask]:
-    """Where values on a working grid exceed a level, as a mask on the voxels of the series with its tight box.
-
-    Values are interpolated, so the surface stays smooth; what is too thin to reach any voxel centre is given the voxels
-    of the highest value. ValueError when no value exceeds the level or all of it lies outside the series.
-    """
-    if not (found := ndimage.find_objects((values > level).astype(np.uint8))):
-        raise ValueError("nothing exceeds the level")
-    corners = np.array(np.meshgrid(*[(each.start - 1, each.stop) for each in found[0]], indexing="ij"))
-    index = volume.geometry.to_index(grid.geometry.to_patient(corners.reshape(3, -1).T))
-    start = np.clip(np.floor(index.min(0)).astype(int), 0, np.array(volume.shape) - 1)
-    stop = np.clip(np.ceil(index.max(0)).astype(int) + 1, start + 1, volume.shape)
-    affine = volume.geometry.affine.copy()
-    affine[:3, 3] = volume.geometry.to_patient([start])[0]
-    part = Grid(tuple((stop - start).tolist()), Geometry(affine))
-    nothing = float(values.min()) - 1.0
-    native = resample(values, grid.geometry, part, fill=nothing)
-    if native.max() == np.float32(nothing):
-        raise ValueError("nothing of it lies inside the series")
-    mask: Mask = native > min(level, np.nextafter(native.max(), -np.inf))
-    tight = ndimage.find_objects(mask.astype(np.uint8))[0]
-    low = [int(first) + each.start for first, each in zip(start, tight, strict=True)]
-    high = [int(first) + each.stop for first, each in zip(start, tight, strict=True)]
-    return Box((low[0], low[1], low[2]), (high[0], high[1], high[2])), mask[tight]
 
 
 def _measurements(native: Mask, box: Box, volume: Volume) -> tuple[Measurement, ...]:

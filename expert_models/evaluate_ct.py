@@ -17,7 +17,8 @@ from scipy import ndimage
 from dicom_io.phantom.patient import LesionKind, Visit, draw_patient
 from dicom_io.study import Volume
 from expert_models.ct_axes import axes_of
-from expert_models.ct_lungs import Lungs, find_lungs, on_source
+from expert_models.ct_grid import on_source
+from expert_models.ct_lungs import Lungs, find_lungs
 from expert_models.ct_nodules import CtNodules, Marked
 from expert_models.ct_paste import Crop, Pose, nodule_crops, paste
 from expert_models.evaluate import Metric, bootstrapped, mean_metric
