@@ -6,7 +6,7 @@ mean of its highest logits, by a logistic curve fitted on held-out training pati
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import exp
 from threading import Lock
@@ -27,13 +27,16 @@ from expert_models.codes import (
     MEAN_ATTENUATION,
     MILLILITER,
     MILLIMETER,
+    PART_SOLID,
     SHORT_AXIS,
+    SOLID_LONG_AXIS,
     VOLUME,
 )
 from expert_models.ct_axes import Axis, axes_of
 from expert_models.ct_grid import Grid, on_source, resample, upright_grid
 from expert_models.ct_lungs import NO_LUNGS, Lungs, find_lungs, refuses_ct
-from expert_models.finding import Box, Code, ExpertTag, Finding, Line, Measurement, Presence, Region, Side
+from expert_models.finding import Attribute, Box, Code, ExpertTag, Finding, Line, Measurement, Presence, Region, Side
+from expert_models.nodule_attributes import NoduleAttributes, solid_axis
 from expert_models.ports import Masks
 
 if TYPE_CHECKING:
@@ -81,13 +84,14 @@ class Marked:
 
 
 class CtNodules:
-    """The expert: nodule and mass candidates with probability, axes, volume and attenuation."""
+    """The expert: nodule and mass candidates with probability, axes, volume, attenuation and what they look like."""
 
     def __init__(self, device: str = "cpu", card: Card | None = None, network: nn.Module | None = None) -> None:
         """network: to be used instead of the card's weights, in training; else those are loaded at first use."""
         self._card = card or packaged_card(CARD)
         self._device = device
         self._run: Run | None = network
+        self._attributes = NoduleAttributes()
         self._building = Lock()
 
     @property
@@ -169,6 +173,7 @@ class CtNodules:
         ]
         volume_ml = float(marked.mask.sum()) * volume.geometry.voxel_ml
         mean_hu = float(volume.voxels[marked.box.slices][marked.mask].mean())
+        attributes = self._attributes.stated(self._attributes.rate(volume, marked.box, marked.mask))
         is_present = marked.probability >= self._card.labels[0].threshold
         return Finding(
             f"f{number}",
@@ -184,7 +189,9 @@ class CtNodules:
                 Measurement(SHORT_AXIS, round(marked.short_axis.length_mm, 1), MILLIMETER, lines[1]),
                 Measurement(VOLUME, round(volume_ml, 3), MILLILITER),
                 Measurement(MEAN_ATTENUATION, round(mean_hu, 1), HOUNSFIELD_UNIT),
+                *_solid_part(attributes, marked, series),
             ),
+            attributes=attributes,
         )
 
     def _loaded(self) -> Run:
@@ -195,6 +202,16 @@ class CtNodules:
 
                 self._run = runner(load_network(self._card, self._device), self._device)
             return self._run
+
+
+def _solid_part(attributes: Sequence[Attribute], marked: Marked, series: Series) -> Iterator[Measurement]:
+    """The long axis of the solid component, where the nodule is said to be part-solid and there is one."""
+    if PART_SOLID not in [each.value for each in attributes]:
+        return
+    axis = solid_axis(series.volume, marked.box, marked.mask)
+    if axis is not None:
+        line = Line(series.uid, axis.start, axis.stop, series.source[int(axis.start[0])])
+        yield Measurement(SOLID_LONG_AXIS, round(axis.length_mm, 1), MILLIMETER, (line,))
 
 
 def network_input(hu: Float32, card: Card) -> Tensor:
