@@ -22,14 +22,17 @@ def _chosen(generator: Generator, probability: float, count: int) -> Tensor:
     return (torch.rand(count, generator=generator) < probability).float()
 
 
-def moved(pictures: Tensor, masks: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Turn within 15 degrees, scale, stretch, shear, shift and bend a little; what comes from outside is black."""
+def moved(pictures: Tensor, masks: Tensor, generator: Generator, strength: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Turn within 18 degrees, scale, stretch, shear, shift and bend a little; what comes from outside is black.
+
+    strength: of all of these, 1 as for outlines; less where the smallest shadow must survive it.
+    """
     B = len(pictures)
-    angle = _uniform(generator, -1, 1, B) ** 3 * math.radians(18)
-    zoom = torch.exp(_uniform(generator, -0.18, 0.42, B))  # above 1: the chest becomes smaller
-    stretch = torch.exp(_uniform(generator, -0.12, 0.12, B))
-    shear = _uniform(generator, -0.08, 0.08, B)
-    shift = _uniform(generator, -0.18, 0.18, B, 2)
+    angle = _uniform(generator, -1, 1, B) ** 3 * math.radians(18) * strength
+    zoom = torch.exp(_uniform(generator, -0.18, 0.42, B) * strength)  # above 1: the chest becomes smaller
+    stretch = torch.exp(_uniform(generator, -0.12, 0.12, B) * strength)
+    shear = _uniform(generator, -0.08, 0.08, B) * strength
+    shift = _uniform(generator, -0.18, 0.18, B, 2) * strength
     cosine, sine = torch.cos(angle), torch.sin(angle)
     matrix = torch.stack(
         [
@@ -40,7 +43,7 @@ def moved(pictures: Tensor, masks: Tensor, generator: Generator) -> tuple[Tensor
     )
     grid = functional.affine_grid(matrix, list(pictures.shape), align_corners=False)
     bend = functional.interpolate(_uniform(generator, -0.03, 0.03, B, 2, 5, 5), size=grid.shape[1:3], mode="bicubic")
-    grid = grid + bend.permute(0, 2, 3, 1)
+    grid = grid + strength * bend.permute(0, 2, 3, 1)
     both = functional.grid_sample(torch.cat([pictures, masks], 1), grid, align_corners=False, padding_mode="zeros")
     return both[:, :1], both[:, 1:]
 

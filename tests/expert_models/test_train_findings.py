@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from expert_models.evaluate_findings import calibration_error
+from expert_models.findings_network import FindingsNetwork
+from expert_models.train.cxr_findings import Plan, as_group, drawn_batch, findings_loss, train
+from expert_models.train.findings_films import (
+    LABELS,
+    Film,
+    from_phantom,
+    is_held_out,
+    opacity_by_hint,
+    phantom_films,
+    phantom_kinds,
+    real_films,
+    rows_of,
+)
+from expert_models.train.findings_stages import phantoms
+
+OPACITY, EFFUSION, EDEMA = (LABELS.index(name) for name in ("opacity", "effusion", "edema"))
+COLUMNS = (
+    *("file", "patient", "view", "rsna", "rsna_class", "split"),
+    *("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Effusion", "Emphysema", "Fibrosis", "Hernia"),
+    *("Infiltration", "Mass", "Nodule", "Pleural_Thickening", "Pneumonia", "Pneumothorax"),
+)
+
+
+@pytest.fixture(scope="module")
+def phantom() -> Film:
+    seed = next(seed for seed in range(1000) if len(phantom_kinds(seed)) >= 2)
+    return from_phantom(seed, phantom_films(seed, 128, 5.0)[0])
+
+
+def small(film: Film) -> Film:
+    return replace(film, picture=film.picture[::4, ::4], bits=film.bits[::4, ::4])
+
+
+def pack(folder: Path, rows: Sequence[dict[str, str]], boxes: Sequence[tuple[str, ...]] = ()) -> Path:
+    folder.mkdir(parents=True)
+    with (folder / "index.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, COLUMNS, restval="0")
+        table.writeheader()
+        for row in rows:
+            table.writerow({"rsna": "", "rsna_class": "", "view": "PA", "split": "train"} | row)
+            if "file" in row:
+                Image.fromarray(np.tile(np.arange(256, dtype=np.uint8), (256, 1))).save(folder / row["file"])
+    with (folder / "boxes.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("file", "label", "x0", "y0", "x1", "y1", "source"), *boxes])
+    return folder
+
+
+def lungs(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The left and the right third of the picture: the patient's right lung is on the left."""
+    right, left = np.zeros(picture.shape, bool), np.zeros(picture.shape, bool)
+    right[40:200, 30:110] = True
+    left[40:200, 150:230] = True
+    return right, left
+
+
+def test_a_phantom_is_known_everywhere(phantom: Film) -> None:
+    assert phantom.picture.shape == phantom.bits.shape == (256, 256)
+    halves = [(phantom.bits >> side) & 1 == 1 for side in (0, 1)]
+    assert halves[0].any()
+    assert halves[1].any()
+    assert not (halves[0] & halves[1]).any()
+    for label in range(len(LABELS)):
+        shown = (phantom.bits >> 2 + label) & 1 == 1
+        # A label without a lesion is drawn nowhere.
+        assert phantom.sides[label].any() or not shown.any()
+    assert (phantom.sides_weight == 1).all()
+    assert (phantom.drawn == 1).all()
+
+
+def test_boxes_of_a_reading_say_which_side(tmp_path: Path) -> None:
+    row = {"file": "a.png", "patient": "p", "rsna": "1", "rsna_class": "Lung Opacity", "Pneumonia": "1"}
+    # 512-pixel coordinates: on the picture of 256 x 256, and in the frame, rows 100-150 and columns 160-200.
+    folder = pack(tmp_path / "cxr_nih", [row], [("a.png", "Lung Opacity", "320", "200", "400", "300", "rsna")])
+    (film,) = real_films(folder, rows_of(folder, held_out=is_held_out("p")), lungs)
+    assert film.sides[OPACITY].tolist() == [0, 1]
+    assert (film.sides_weight[OPACITY] > 0).all()
+    assert (film.sides_weight[EFFUSION] == 0).all()
+    rows, columns = np.nonzero((film.bits >> 2 + OPACITY) & 1)
+    assert [rows.min(), rows.max(), columns.min(), columns.max()] == pytest.approx([100, 149, 160, 199], abs=1)
+    assert (film.whole[OPACITY], film.whole_weight[OPACITY]) == (1, 1)
+    assert film.drawn[EFFUSION] == 0  # sick: whether there is fluid was mined, and where was not
+
+
+def test_what_nobody_read_is_believed_as_far_as_readings_bear_it_out(tmp_path: Path) -> None:
+    reads = [{"patient": str(i), "rsna": str(int(i < 3)), "Pneumonia": "1"} for i in range(4)]
+    reads += [{"patient": str(i), "rsna": str(int(i < 11))} for i in range(10, 20)]
+    assert opacity_by_hint([dict.fromkeys(COLUMNS, "0") | row for row in reads]) == (0.1, 0.75)
+
+
+def test_a_normal_film_is_empty_everywhere(tmp_path: Path) -> None:
+    folder = pack(tmp_path / "cxr_nih", [{"file": "a.png", "patient": "p", "rsna": "0", "rsna_class": "Normal"}])
+    (film,) = real_films(folder, rows_of(folder, held_out=is_held_out("p")), lungs)
+    assert (film.whole == 0).all()
+    assert (film.drawn == 0.5).all()
+    assert not (film.bits >> 2).any()
+
+
+def test_calibration_patients_are_no_training_patients(tmp_path: Path) -> None:
+    folder = pack(
+        tmp_path / "cxr_nih", [{"patient": f"{i:08d}"} for i in range(300)] + [{"patient": "v", "split": "val"}]
+    )
+    seen, kept = ({row["patient"] for row in rows_of(folder, held_out=held_out)} for held_out in (False, True))
+    assert not seen & kept
+    assert len(seen | kept) == 300  # none of the validation split
+    assert 40 < len(kept) < 80  # one in five
+
+
+def test_either_side_makes_a_film_positive() -> None:
+    """By hand: logits 0 and 0 are 1/2 each, so P = 3/4; the loss of a film that has it is ln(4/3)."""
+    nothing = torch.zeros(1, 1, 2)
+    maps, masks, none = torch.full((1, 1, 2, 2), -40.0), torch.zeros(1, 1, 8, 8), torch.zeros(1, 1)
+    film = findings_loss(maps, nothing, masks, nothing, nothing, torch.ones(1, 1), torch.ones(1, 1), none)
+    assert float(film) == pytest.approx(np.log(4 / 3), rel=1e-5)
+    absent = findings_loss(maps, nothing, masks, nothing, nothing, none, torch.ones(1, 1), none)
+    assert float(absent) == pytest.approx(np.log(4), rel=1e-5)
+    side = findings_loss(maps, nothing, masks, nothing, torch.ones(1, 1, 2), none, none, none)
+    assert float(side) == pytest.approx(np.log(2), rel=1e-5)
+
+
+def test_a_finding_that_nobody_drew_costs_nothing_on_the_map() -> None:
+    maps, masks, zeros = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 16, 16), torch.zeros(1, 1, 2)
+    rest = (zeros, zeros, torch.zeros(1, 1), torch.zeros(1, 1))
+    assert float(findings_loss(maps, zeros, masks, *rest, torch.zeros(1, 1))) == 0
+    # An empty map that is known: 5 times the cross-entropy of one half, ln 2.
+    assert float(findings_loss(maps, zeros, masks, *rest, torch.ones(1, 1))) == pytest.approx(5 * np.log(2), rel=1e-5)
+
+
+def test_every_cell_is_drawn_as_often_and_alike_when_repeated(phantom: Film) -> None:
+    films = [replace(small(phantom), cell="rare"), *([replace(small(phantom), cell="common")] * 9)]
+    group = as_group(films)
+    drawn = group.draw(400, torch.Generator().manual_seed(0))
+    rare = group.cells[1] if len(group.cells[1]) == 1 else group.cells[0]
+    assert 150 < int((drawn == rare[0]).sum()) < 250
+    plan = Plan(shares={"phantom": 2})
+    first, again, other = (drawn_batch({"phantom": group}, plan, step) for step in (3, 3, 4))
+    for one, same in zip(first, again, strict=True):
+        torch.testing.assert_close(one, same)
+    assert not torch.equal(first[0], other[0])
+    assert first[2].shape == (2, len(LABELS), 64, 64)
+
+
+def test_a_run_that_was_interrupted_ends_as_if_it_was_not(tmp_path: Path, phantom: Film) -> None:
+    plan = Plan(steps=4, width=8, shares={"phantom": 2}, checkpoint_every=2)
+    group = {"phantom": as_group([small(phantom), small(phantom)])}
+
+    def network() -> FindingsNetwork:
+        torch.manual_seed(0)
+        return FindingsNetwork(len(LABELS), 8)
+
+    whole, curve = train(group, plan, tmp_path / "whole", lambda line: None, network())
+
+    class Pulled(Exception):  # noqa: N818 - the plug
+        pass
+
+    class Plug(dict[str, object]):
+        """Groups that are drawn from three times, then the plug is pulled."""
+
+        drawn = 0
+
+        def items(self):  # type: ignore[no-untyped-def]
+            self.drawn += 1
+            if self.drawn == 4:
+                raise Pulled
+            return super().items()
+
+    with pytest.raises(Pulled):
+        train(Plug(group), plan, tmp_path / "cut", lambda line: None, network())  # type: ignore[arg-type]
+    resumed, again = train(group, plan, tmp_path / "cut", lambda line: None, network())
+    np.testing.assert_allclose(again, curve, rtol=1e-4)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match="of another run"):
+        train(group, replace(plan, seed=2), tmp_path / "cut", lambda line: None, network())
+
+
+def test_phantoms_are_kept_once_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from expert_models.train import findings_stages
+
+    monkeypatch.setattr(findings_stages, "PHANTOM_ROWS", 96)
+    monkeypatch.setattr(findings_stages, "SPACING_MM", (6.0, 6.0))
+    first = list(phantoms([3], tmp_path, lambda line: None))
+    monkeypatch.setattr(findings_stages, "phantom_films", None)  # would fail if it were called
+    again = list(phantoms([3], tmp_path, lambda line: None))
+    assert len(first) == len(again) == 2
+    for one, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one.bits, other.bits)
+        np.testing.assert_array_equal(one.sides, other.sides)
+
+
+def test_the_calibration_error_by_hand() -> None:
+    # Bin 0.2: two films at 0.25, one has it: |0.5 - 1|. Bin 0.9: two at 0.95, both have it: |1.9 - 2|. Over 4 films.
+    error = calibration_error(np.array([0.25, 0.25, 0.95, 0.95]), np.array([True, False, True, True]))
+    assert error == pytest.approx((0.5 + 0.1) / 4)
