@@ -81,6 +81,7 @@ def evaluate_experts(source: str, *, limit: int | None = None, progress: Progres
     from expert_models.chest_radiograph import ChestRadiograph
     from expert_models.evaluate_compare import evaluate_compare
     from expert_models.evaluate_ct import evaluate_ct
+    from expert_models.evaluate_ct_emphysema import evaluate_emphysema
     from expert_models.evaluate_inputs import evaluate_inputs
     from expert_models.evaluate_nodule_attributes import evaluate_attributes
     from expert_models.evaluate_radiographs import evaluate_packs, evaluate_phantoms
@@ -90,6 +91,7 @@ def evaluate_experts(source: str, *, limit: int | None = None, progress: Progres
     if source.startswith("phantom:"):
         metrics = evaluate_phantoms(expert, phantom_seeds(source), limit, progress)
         metrics += evaluate_compare(packaged_experts(), phantom_seeds(source), limit, progress)
+        metrics += evaluate_emphysema(phantom_seeds(source), limit, progress)
     else:
         folder = Path(source)
         if not folder.is_dir():

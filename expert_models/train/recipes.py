@@ -17,7 +17,9 @@ CXR_ANATOMY = "cxr-anatomy"
 CT_NODULES = "ct-nodules"
 CXR_INPUT = "cxr-input"
 CT_NODULE_ATTRIBUTES = "ct-nodule-attributes"
+CT_CHEST = "ct-chest"
 CALIBRATION_SCANS = 16
+CALIBRATION_CHESTS = 40
 
 
 def train_experts(data: Path | None, out: Path, only: str | None, progress: Progress) -> list[Path]:
@@ -31,6 +33,7 @@ def train_experts(data: Path | None, out: Path, only: str | None, progress: Prog
         CXR_ANATOMY: _cxr_anatomy,
         CT_NODULES: _ct_nodules,
         CT_NODULE_ATTRIBUTES: _ct_nodule_attributes,
+        CT_CHEST: _ct_chest,
     }
     if only is not None and only not in recipes:
         raise ValueError(f"there is no recipe for {only!r}; there is {' and '.join(recipes)}")
@@ -100,4 +103,24 @@ def _ct_nodule_attributes(data: Path | None, out: Path, progress: Progress) -> P
     save_file({name: value.astype(np.float32) for name, value in tensors.items()}, weights)
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     card.write_text(re.sub(r'(?m)^sha256 = ".*"$', f'sha256 = "{digest}"', card.read_text(encoding="utf-8")), "utf-8")
+    return weights
+
+
+def _ct_chest(data: Path | None, out: Path, progress: Progress) -> Path:
+    """Phantoms alone, whatever data there are."""
+    from expert_models.ct_chest_network import CARD, chest_card
+    from expert_models.segment import build_network
+    from expert_models.train.ct_chest import train
+    from expert_models.train.ct_chest_calibration import calibrate
+    from expert_models.train.publish import draw_curve, publish
+
+    state, curve = train(out, progress=progress)
+    card, weights, installed = out / f"{CT_CHEST}.toml", out / f"{CT_CHEST}.safetensors", chest_card()
+    network = build_network(installed)
+    network.load_state_dict({name: value.cpu().half().float() for name, value in state.items()})
+    calibration = calibrate(installed, network.eval(), CALIBRATION_CHESTS, progress)
+    shutil.copyfile(CARD, card)
+    publish(card, weights, state, calibration, [])
+    if curve:  # a run that was complete already has none
+        draw_curve(curve, "Chest CT network: cross-entropy + Dice, mean of 20 steps", out / "ct-chest-curve.png")
     return weights

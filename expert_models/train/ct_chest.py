@@ -1,0 +1,115 @@
+"""The recipe of the chest network on CT: phantoms alone, seeds below 900,000, one patch a step.
+
+Every step draws from (seed, step), so a run that was interrupted goes on exactly where it stood. The weights that ship
+are a moving average over the steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.losses.dice import DiceLoss
+from torch import Tensor, nn
+from torch.nn import functional
+
+from expert_models.ct_chest_network import chest_card, network_input
+from expert_models.precision import half_precision, training_device
+from expert_models.segment import build_network
+from expert_models.train.checkpoint import average, keep, resume
+from expert_models.train.ct_chest_scenes import ChestScene, chest_scene, patch_of
+
+Progress = Callable[[str], None]
+
+CHECKPOINT = "ct-chest.checkpoint.safetensors"
+SCENES = "ct-chest-scenes"  # folder of the drawn scenes, which take longer to draw than to read
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What decides a run."""
+
+    steps: int = 3000
+    seed: int = 0
+    scenes: int = 44
+    batch: int = 1
+    rate: float = 2e-3
+    average: float = 0.99
+    keep_every: int = 100
+
+
+def train(
+    out: Path, *, progress: Progress | None = None, plan: Plan | None = None
+) -> tuple[dict[str, Tensor], list[tuple[int, float]]]:
+    """Train to the end of the plan, going on from a checkpoint in out: averaged weights, and (step, loss).
+
+    The curve holds the steps since the run was last taken up. ValueError when the checkpoint is of another plan.
+    """
+    plan, say = plan or Plan(), progress or (lambda _: None)
+    card = chest_card()
+    torch.manual_seed(plan.seed)
+    device = training_device()
+    network = build_network(card).to(device)
+    nn.Module.to(network, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    averaged = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    optimizer = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=0.02)
+    out.mkdir(parents=True, exist_ok=True)
+    first = resume(out / CHECKPOINT, network, averaged, optimizer, str(plan))
+    scenes = drawn_scenes(out / SCENES, plan, card.input.spacing_mm[0], say)
+    overlap = DiceLoss(sigmoid=True, batch=True, smooth_nr=30.0, smooth_dr=30.0)
+    curve: list[tuple[int, float]] = []
+    network.train()
+    for step in range(first, plan.steps):
+        for group in optimizer.param_groups:
+            falling = 0.02 + 0.49 * (1 + math.cos(math.pi * step / plan.steps))
+            group["lr"] = plan.rate * min(1.0, (step + 1) / 100) * falling
+        hu, truth, weight = (each.to(device) for each in batch_of(scenes, plan, step))
+        picture = network_input(hu, card).contiguous(memory_format=torch.channels_last_3d)
+        with half_precision(device):
+            logits = network(picture)
+        logits = logits.float()
+        crossed = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        loss = 3 * (crossed * weight).mean() + overlap(logits * weight - 20 * (1 - weight), truth * weight)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 2.0)
+        optimizer.step()
+        done = step + 1
+        average(averaged, network, min(plan.average, done / (done + 20)))
+        curve.append((step, float(loss.detach())))
+        if done % 50 == 0:
+            say(f"step {done}/{plan.steps} loss {np.mean([value for _, value in curve[-50:]]):.4f}")
+        if done % plan.keep_every == 0 or done == plan.steps:
+            keep(out / CHECKPOINT, network, averaged, optimizer, str(plan), done)
+    return averaged, curve
+
+
+def batch_of(scenes: Sequence[ChestScene], plan: Plan, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The patches of one step: HU, truth, weight, each (B, channels, slices, rows, columns)."""
+    random = np.random.default_rng([plan.seed, step])
+    generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+    drawn = [patch_of(scenes[int(random.integers(len(scenes)))], random, generator) for _ in range(plan.batch)]
+    hu, truth, weight = (torch.stack(each) for each in zip(*drawn, strict=True))
+    return hu, truth, weight
+
+
+def drawn_scenes(folder: Path, plan: Plan, spacing_mm: float, say: Progress) -> list[ChestScene]:
+    """The scenes of a plan, read from the folder where they were drawn before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    scenes = []
+    for number in range(plan.scenes):
+        path = folder / f"{plan.seed}-{number}-{spacing_mm:g}.npz"
+        if not path.exists():
+            scene = chest_scene(number, plan.seed, spacing_mm)
+            partial = path.with_suffix(".partial.npz")
+            np.savez_compressed(partial, hu=scene.hu, bits=scene.bits)
+            partial.replace(path)
+        with np.load(path, allow_pickle=False) as kept:
+            scenes.append(ChestScene(kept["hu"], kept["bits"]))
+        if (number + 1) % 20 == 0:
+            say(f"scene {number + 1} of {plan.scenes}")
+    return scenes

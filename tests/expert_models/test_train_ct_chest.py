@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dicom_io.phantom.patient import LesionKind, draw_patient
+from expert_models.ct_chest_network import chest_card, logits_on, network_input
+from expert_models.train.checkpoint import keep, resume
+from expert_models.train.ct_chest import Plan, batch_of
+from expert_models.train.ct_chest_scenes import LABELS, PATCH, TISSUES, ChestScene, patch_of, truth_of
+
+Network = tuple[nn.Module, dict[str, torch.Tensor], torch.optim.Optimizer]
+
+
+def started(seed: int) -> Network:
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Conv3d(1, 2, 3), nn.InstanceNorm3d(2, affine=True))
+    averaged = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    return network, averaged, torch.optim.AdamW(network.parameters(), lr=0.1)
+
+
+def step(network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    network(torch.linspace(0, 1, 125).sin().reshape(1, 1, 5, 5, 5)).pow(3).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def test_an_interrupted_run_goes_on_where_it_stood(tmp_path: Path) -> None:
+    network, averaged, optimizer = started(1)
+    step(network, optimizer)
+    keep(tmp_path / "run.safetensors", network, averaged, optimizer, "plan", 1)
+    other, its_average, its_optimizer = started(2)
+    assert resume(tmp_path / "run.safetensors", other, its_average, its_optimizer, "plan") == 1
+    step(network, optimizer)
+    step(other, its_optimizer)
+    for one, two in zip(network.state_dict().values(), other.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=0)
+    for name, value in averaged.items():
+        torch.testing.assert_close(its_average[name], value, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="another run"):
+        resume(tmp_path / "run.safetensors", *started(3), "another plan")
+    assert resume(tmp_path / "none.safetensors", *started(3), "plan") == 0
+
+
+def drawn() -> ChestScene:
+    """Two blocks of lung in soft tissue, the right one at low columns, as in an upright grid; fluid at its back."""
+    shape = (100, 80, 110)
+    hu = np.full(shape, 40, np.int16)
+    bits = np.zeros(shape, np.uint16)
+    for name, columns in (("right thorax", slice(15, 50)), ("left thorax", slice(60, 95))):
+        hu[20:80, 15:65, columns] = -860
+        bits[20:80, 15:65, columns] |= 1 << LABELS.index(name)
+    hu[20:80, 55:65, 15:50] = 10
+    bits[20:80, 55:65, 15:50] |= 1 << LABELS.index("effusion")
+    bits[30:34, 20:24, 60:64] |= 1 << (len(LABELS) + TISSUES.index("thin"))
+    return ChestScene(hu, bits)
+
+
+def test_patches_keep_sides_and_masks_lie_on_their_voxels() -> None:
+    seen = 0
+    for number in range(6):
+        generator = torch.Generator().manual_seed(number)
+        hu, truth, weight = patch_of(drawn(), np.random.default_rng(number), generator)
+        assert hu.shape == weight.shape == (1, *PATCH)
+        assert truth.shape == (len(LABELS), *PATCH)
+        right, left, fluid = (truth[LABELS.index(name)] > 0 for name in ("right thorax", "left thorax", "effusion"))
+        if right.sum() > 500 and left.sum() > 500:
+            assert torch.nonzero(right)[:, 2].float().mean() < torch.nonzero(left)[:, 2].float().mean()
+            seen += 1
+        dry = (right | left) & ~fluid
+        assert hu[0][dry].median() < -400
+        if fluid.sum() > 200:
+            assert -60 < hu[0][fluid].median() < 120
+    assert seen >= 3
+
+
+def test_the_same_step_draws_the_same_batch() -> None:
+    plan = Plan(batch=2)
+    for one, two in zip(batch_of([drawn()], plan, 7), batch_of([drawn()], plan, 7), strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=0)
+    assert not torch.equal(batch_of([drawn()], plan, 7)[0], batch_of([drawn()], plan, 8)[0])
+
+
+def test_the_truth_of_a_phantom_holds_its_pleura() -> None:
+    kinds = [LesionKind.EFFUSION, LesionKind.PNEUMOTHORAX, LesionKind.CONSOLIDATION]
+    visit = draw_patient(12, kinds=kinds, spacing_mm=4.0, upright=False).visits[-1]
+    truth = truth_of(visit)
+    for lesion in visit.lesions:
+        mask = lesion.on_grid(visit.hu.shape)
+        assert np.array_equal(truth[lesion.kind.value], mask)
+        assert (truth[f"{lesion.side} thorax"] | ~mask).all()
+    assert not (truth["right thorax"] & truth["left thorax"]).any()
+
+
+def test_the_two_windows_of_the_network_by_hand() -> None:
+    card = chest_card()  # -1024 to 476 and -160 to 340 HU
+    read = network_input(torch.tensor([-1024.0, -274.0, 90.0, 476.0]).reshape(1, 1, 1, 1, 4), card)
+    assert read[0, 0].flatten().tolist() == pytest.approx([-1, 0, 0.485333, 1], abs=1e-5)
+    assert read[0, 1].flatten().tolist() == pytest.approx([-1, -1, 0, 1], abs=1e-5)
+
+
+def test_windows_are_put_together_where_they_were_cut() -> None:
+    class Copying(nn.Module):
+        def forward(self, picture: torch.Tensor) -> torch.Tensor:
+            return picture[:, :1].repeat(1, len(LABELS), 1, 1, 1)
+
+    hu = np.random.default_rng(0).uniform(-1024, 476, (70, 30, 100)).astype(np.float32)
+    logits = logits_on(hu, Copying(), chest_card())
+    assert logits.shape == (len(LABELS), *hu.shape)
+    np.testing.assert_allclose(logits[3], (hu + 1024) / 750 - 1, atol=0.02)  # bfloat16 at most
