@@ -99,6 +99,8 @@ def _changes(comparisons: Sequence[Comparison], findings: Sequence[Finding], stu
         about = finding or comparison.prior_finding
         if about is None or about.concept in codes.ANATOMY:
             continue
+        if comparison.finding_id and finding is None:  # another expert's finding has the sentence
+            continue
         kind = (_rank(about.concept), CHANGES.index(comparison.change), about.concept, comparison.prior_study_uid)
         groups.setdefault(kind, []).append(comparison)
     for (_, _, concept, prior_uid), group in sorted(groups.items(), key=lambda item: item[0][:2]):

@@ -319,7 +319,7 @@ def findings_of(draw: st.DrawFn, make, study, id_: str) -> Finding:
         draw(st.sampled_from(["Weights are missing.", "The left half shows 3 mm of pneumothorax, new"]))
         if presence is Presence.NOT_ASSESSED
         else "",
-        () if presence in (Presence.NOT_ASSESSED, Presence.ABSENT) else draw(attributes()),
+        attributes=() if presence in (Presence.NOT_ASSESSED, Presence.ABSENT) else draw(attributes()),
     )
 
 
