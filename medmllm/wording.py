@@ -97,7 +97,9 @@ def expert(tag: ExpertTag) -> str:
 
 
 def adjectives(finding: Finding) -> str:
-    """ "spiculated part-solid ", "" where no attribute is stated: to stand before the noun."""
+    """ "spiculated part-solid ", "" for an organ or where no attribute is stated: to stand before the noun."""
+    if finding.concept in codes.ANATOMY:
+        return ""
     values = {each.value for each in finding.attributes}
     return "".join(f"{word} " for value, word in ADJECTIVES.items() if value in values)
 
