@@ -192,13 +192,17 @@ app.command()(audit)
 def phantom(
     out: Out,
     seed: Annotated[int, typer.Option(help="Same seed, same patient.")] = 7,
+    varied: Annotated[
+        bool, typer.Option("--varied", help="From a wider range of bodies, views, devices, makers.")
+    ] = False,
 ) -> None:
     """Write a synthetic patient: CT and chest radiographs as DICOM, with priors and the truth about them."""
     from app.terminal import out as terminal
     from dicom_io.phantom.write import write_patient
+    from dicom_io.phantom.write_varied import write_varied
 
     with storage(out):
-        written = write_patient(seed, out)
+        written = write_varied(seed, out) if varied else write_patient(seed, out)
     terminal.print(f"{len(written)} files in {out}")
 
 

@@ -16,6 +16,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from dicom_io.phantom.anatomy import Anatomy, breathe, draw_anatomy
 from dicom_io.phantom.canvas import Canvas, Texture
+from dicom_io.phantom.courses import draw_illness, run_course
 from dicom_io.phantom.detail import fine_strands
 from dicom_io.phantom.devices import Device, DeviceKind, draw_device_kinds, place_devices
 from dicom_io.phantom.lesion import Change, Lesion, LesionKind, LesionPlan, draw_kinds, plan_lesions
@@ -30,6 +31,7 @@ from dicom_io.study import Geometry
 __all__ = ["Change", "Lesion", "LesionKind", "Patient", "Visit", "draw_patient"]
 
 FIRST_DAY = datetime(2021, 1, 4, 8, 0)
+STAYING = (DeviceKind.PACEMAKER, DeviceKind.STERNAL_WIRES)
 PAINT_ORDER = (
     LesionKind.EFFUSION,
     LesionKind.PNEUMOTHORAX,
@@ -112,7 +114,8 @@ def draw_patient(
     visit unless it has resolved there (only with visits > 1). upright: False lays fluid and air as in a supine patient.
     arms_down: None is as for the usual film or CT, down when upright; a supine film has the arms down too.
     variety: another patient of that seed, from a wider range of bodies, poses and breaths, with devices. devices:
-    which, at every visit; None draws them as on films of outpatients (upright) or of a ward (lying).
+    which, at every visit; None draws them as on films of outpatients (upright) or of a ward (lying), where tubes and
+    lines come and go between visits.
     Raises ValueError for a seed below 0, no visit, a spacing outside 0.4 to 8 mm, or impossible kinds.
     """
     spacing = (spacing_mm,) * 3 if isinstance(spacing_mm, int | float) else tuple(spacing_mm)
@@ -171,11 +174,18 @@ def _plan_varied(
     who, what, when, how, with_what = (np.random.default_rng([seed, 20 + stream]) for stream in range(5))
     sex = "M" if who.random() < 0.52 else "F"
     age_years = int(np.clip(who.normal(57, 19), 16, 96))
-    wanted = draw_kinds(what) if kinds is None else [LesionKind(kind) for kind in kinds]
+    illness, wanted = draw_illness(what)
+    if kinds is not None:
+        wanted = [LesionKind(kind) for kind in kinds]
     usual = draw_varied(who, sex, age_years, heart_ratio=float(np.clip(who.normal(0.45, 0.042), 0.36, 0.52)))
     lesions = plan_lesions(what, usual, visits, wanted)
-    chests, poses, postures, days = [], [], [], []
-    day = FIRST_DAY + timedelta(days=int(when.integers(0, 1200)), minutes=int(when.integers(0, 600)))
+    chests, poses, postures = [], [], []
+    days = [FIRST_DAY + timedelta(days=int(when.integers(0, 1200)), minutes=int(when.integers(0, 600)))]
+    for _ in range(1, visits):
+        pause = illness.days if kinds is None else (2, 220)
+        days.append(days[-1] + timedelta(days=int(when.integers(*pause)), minutes=int(when.integers(-120, 120))))
+    if kinds is None:
+        lesions = run_course(what, illness, lesions, days)
     hold = Posture(float(how.uniform(-6, 34) if upright else how.uniform(-14, 10)), float(how.uniform(-6, 28)))
     for number in range(visits):
         lifted = _lifted(lesions, number)
@@ -186,14 +196,13 @@ def _plan_varied(
         postures.append(
             Posture(hold.scapula_out_mm + float(how.normal(0, 3)), hold.clavicle_rise_mm + float(how.normal(0, 3)))
         )
-        days.append(day)
-        day += timedelta(days=int(when.integers(2, 220)), minutes=int(when.integers(-120, 120)))
     place = "PA" if upright else "AP SUPINE"
     has = tuple(draw_device_kinds(with_what, place) if devices is None else [DeviceKind(each) for each in devices])
     trees = grow_trees(np.random.default_rng([seed, 24]), usual, leaves=900)
+    kept = [tuple(k for k in has if devices or k in STAYING or with_what.random() < 0.8) for _ in range(visits)]
     return _Plan(
         sex, age_years, usual, tuple(chests), tuple(poses), tuple(postures), lesions, tuple(days), trees,
-        int(how.integers(2**31)), arms_down, (has,) * visits,
+        int(how.integers(2**31)), arms_down, tuple(kept),
     )  # fmt: skip
 
 

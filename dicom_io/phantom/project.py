@@ -33,18 +33,19 @@ Mask = npt.NDArray[np.bool_]
 WATER_PER_MM = 0.0196  # attenuation of water for a filtered 110 kV beam, about 65 keV effective
 SEEN = 0.01  # attenuation from which a device is in its mask
 SLAB_MM = 6.0  # slabs this thick share one magnification: below 0.6 mm at the film's edge
-VIEWS = ("PA", "AP", "AP SUPINE")
+VIEWS = ("PA", "AP", "AP SUPINE", "LATERAL")
 FIELD_MM = (330.0, 435.0)  # side of the square field at the detector, least and most
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Radiograph:
-    """One film. image: (rows, columns) float32 in [0, 1], brighter = denser, patient's right at image left, upright.
+    """One film.
 
-    spacing_mm: pixel spacing at the detector. masks: bool (rows, columns): right_lung, left_lung, heart, and one per
-    lesion and device by tracking id. cardiothoracic_ratio: width of the heart mask over the distance of the outermost
-    lung edges. devices, with tips: (row, column) of the tip of each device that has one, by tracking id, which may lie
-    beyond the film's edge. markers: the letters on it.
+    image: (rows, columns) float32 in [0, 1], brighter = denser, upright, the patient's right (lateral: the front) at
+    image left. spacing_mm: at the detector. masks: bool (rows, columns): right_lung, left_lung, heart, and
+    one per lesion and device by tracking id. cardiothoracic_ratio: width of the heart mask over the distance of the
+    outermost lung edges, not a number on a lateral film. devices, and the (row, column) of the tip of each that has one
+    (tips, by tracking id), which may lie beyond the film's edge. markers: the letters on it.
     """
 
     image: Array
@@ -60,33 +61,41 @@ class Radiograph:
 
 @dataclass(frozen=True, slots=True)
 class Beam:
-    """Where tube and detector stand. Distances in mm; ray_mm: (x, z) of the central ray in patient space (LPS).
+    """Where tube and detector stand. Distances in mm, places in patient space (LPS).
 
-    tilt: tangent of the angle by which the beam rises (from below, lordotic) on its way, about the plane pivot_y.
+    The beam runs along y, in a lateral view along x. detector_at: y (or x) of the detector. ray_mm: (x, z) of the
+    central ray (or (y, z)). tilt: tangent of the angle by which the beam rises on its way to the detector (from below:
+    lordotic), about the plane at pivot.
     """
 
     view: str
     source_to_detector: float
-    detector_y: float  # of the detector plane in patient space
+    detector_at: float
     ray_mm: tuple[float, float]
     tilt: float = 0.0
-    pivot_y: float = 0.0
+    pivot: float = 0.0
 
-    def magnification(self, y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Enlargement of what lies at patient y."""
-        gap = np.abs(np.asarray(y) - self.detector_y)
+    @property
+    def is_lateral(self) -> bool:
+        """Whether the beam runs along x."""
+        return self.view == "LATERAL"
+
+    def magnification(self, along: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Enlargement of what lies at this patient y (of a lateral: x)."""
+        gap = np.abs(np.asarray(along) - self.detector_at)
         return self.source_to_detector / (self.source_to_detector - gap)
 
-    def ray_z(self, y: float) -> float:
-        """z of the central ray where it crosses patient y."""
-        return self.ray_mm[1] - self.tilt * (abs(y - self.detector_y) - abs(self.pivot_y - self.detector_y))
+    def ray_z(self, along: float) -> float:
+        """z of the central ray where it crosses patient y (of a lateral: x)."""
+        return self.ray_mm[1] - self.tilt * (abs(along - self.detector_at) - abs(self.pivot - self.detector_at))
 
     def at(self, points_mm: Points, rows: int, spacing_mm: float) -> tuple[Points, Numbers]:
         """Where points (N, 3; LPS mm) fall on a square film: (N, 2) fractional (row, column), (N,) magnifications."""
-        scale = self.magnification(points_mm[:, 1])
-        gap = np.abs(points_mm[:, 1] - self.detector_y) - abs(self.pivot_y - self.detector_y)
+        along, side = (points_mm[:, 0], points_mm[:, 1]) if self.is_lateral else (points_mm[:, 1], points_mm[:, 0])
+        scale = self.magnification(along)
+        gap = np.abs(along - self.detector_at) - abs(self.pivot - self.detector_at)
         up = points_mm[:, 2] - self.ray_mm[1] + self.tilt * gap
-        across = points_mm[:, 0] - self.ray_mm[0]
+        across = side - self.ray_mm[0]
         place = np.stack([-up, across], axis=1) * (scale / spacing_mm)[:, None] + (rows - 1) / 2
         return np.asarray(place, dtype=np.float64), scale
 
@@ -94,15 +103,16 @@ class Beam:
 def radiograph(
     visit: Visit, *, view: str = "PA", rows: int = 512, seed: int = 0, look: Look | None = None
 ) -> Radiograph:
-    """Take a frontal film of a visit: rows x rows pixels over a field of about 40 cm.
+    """Take a film of a visit: rows x rows pixels over a field of about 40 cm.
 
     view: "PA" (detector at the chest, tube 1.8 m away) or "AP" (detector at the back, tube 1.1 to 1.3 m away, which
-    enlarges the heart), or "AP SUPINE" (the same of a patient drawn lying). seed: exposure, scatter, noise, processing
+    enlarges the heart), "AP SUPINE" (the same of a patient drawn lying), or "LATERAL" (the left side at the detector,
+    the patient facing image left; the arms should be drawn raised). seed: exposure, scatter, noise, processing
     and collimation; the anatomy does not change. look: how it is taken, processed and marked; None is one plain way.
     Raises ValueError for another view, a view that does not fit how the patient was drawn, or fewer than 64 rows.
     """
     if view not in VIEWS:
-        raise ValueError(f"a view is PA or AP, or AP SUPINE, got {view}")
+        raise ValueError(f"a view is PA or AP, AP SUPINE or LATERAL, got {view}")
     if (view == "AP SUPINE") == visit.is_upright:
         raise ValueError(f"a patient drawn {'upright' if visit.is_upright else 'lying'} gives no {view} film")
     if rows < 64:
@@ -114,9 +124,11 @@ def radiograph(
     field_mm = _field(visit, beam, random, look)
     projector = Projector(visit, beam, rows, field_mm / rows)
     masks = _masks(visit, projector)
+    lungs = masks["right_lung"] | masks["left_lung"]
     exposure = draw_exposure(random, view) if look is None else look.exposure
     path = projector.integrals(attenuation(visit.hu, exposure.bone_factor))
-    path += _detail(visit, projector, exposure.bone_factor)
+    if visit.strands:
+        path = _sharpened(path, visit, projector) + _detail(visit, projector, exposure.bone_factor)
     shadows, tips = _devices(visit, projector)
     for name, shadow in shadows.items():
         path += shadow
@@ -124,25 +136,37 @@ def radiograph(
     if look is None:
         image = develop(path, exposure, projector.spacing_mm, random)
     else:
-        image = finish(path, masks["right_lung"] | masks["left_lung"], look, projector.spacing_mm, random)
+        image = finish(path, lungs, look, projector.spacing_mm, random)
     return Radiograph(
         image=image,
         spacing_mm=projector.spacing_mm,
         view=view,
         masks=MappingProxyType(masks),
         lesions=visit.lesions,
-        cardiothoracic_ratio=cardiothoracic_ratio(masks["heart"], masks["right_lung"] | masks["left_lung"]),
+        cardiothoracic_ratio=np.nan if beam.is_lateral else cardiothoracic_ratio(masks["heart"], lungs),
         devices=visit.devices,
         tips=MappingProxyType(tips),
         markers=() if look is None else look.markers,
     )
 
 
+def _voxel_blur(visit: Visit, projector: Projector) -> float:
+    """SD in pixels of what a voxel's box and the interpolation between voxels blur: half a voxel, magnified."""
+    return 0.5 * float(np.mean(visit.geometry.spacing_mm[::2])) * 1.1 / projector.spacing_mm
+
+
+def _sharpened(path: Array, visit: Visit, projector: Projector) -> Array:
+    """The voxels' line integrals with most of the voxels' blur taken back, twice the same unsharp mask."""
+    blur = _voxel_blur(visit, projector)
+    for _ in range(2):
+        path = path + 0.7 * (path - ndimage.gaussian_filter(path, blur))
+    return path
+
+
 def _detail(visit: Visit, projector: Projector, bone_factor: float) -> Array:
     """What the voxels are too coarse for: tubes as they are, less what the voxels already show of them."""
     total = np.zeros((projector.rows, projector.rows), dtype=np.float32)
-    # A voxel's box and the interpolation between voxels blur like a Gaussian of half a voxel.
-    blur = 0.5 * float(np.mean(visit.geometry.spacing_mm[::2])) * 1.1 / projector.spacing_mm
+    blur = _voxel_blur(visit, projector)
     weight = {"soft": WATER_PER_MM / 1000, "bone": WATER_PER_MM / 1000 * bone_factor}
     for strands in visit.strands:
         sharp = cast(strands, projector.beam, projector.rows, projector.spacing_mm) * np.float32(weight[strands.tissue])
@@ -195,35 +219,40 @@ class Projector:
         affine = visit.geometry.affine
         self.spacing_mm = float(spacing_mm)
         self.beam, self.rows = beam, rows
-        self._shape = visit.hu.shape
-        self._dy = abs(float(affine[1, 1]))
-        self._y = affine[1, 3] + affine[1, 1] * np.arange(visit.hu.shape[1])
-        self._x = (float(affine[0, 3]), float(affine[0, 2]))
+        depth, across = (float(affine[1, 3]), float(affine[1, 1])), (float(affine[0, 3]), float(affine[0, 2]))
+        count = visit.hu.shape[1]
+        if beam.is_lateral:
+            depth, across, count = across, depth, visit.hu.shape[2]
+        self._step = abs(depth[1])
+        self._along = depth[0] + depth[1] * np.arange(count)
+        self._across = across
         self._z = (float(affine[2, 3]), float(affine[2, 0]))
 
     def integrals(self, values: npt.NDArray[np.float32 | np.bool_], start: tuple[int, int, int] = (0, 0, 0)) -> Array:
         """Values per mm (slices, rows, columns), cropped from `start` of the grid, summed along rays: (rows, rows)."""
+        if self.beam.is_lateral:
+            values, start = values.swapaxes(1, 2), (start[0], start[2], start[1])
         image = np.zeros((self.rows, self.rows), dtype=np.float32)
-        step = max(1, round(SLAB_MM / self._dy))
+        step = max(1, round(SLAB_MM / self._step))
         for first in range(0, values.shape[1], step):
             slab = values[:, first : first + step].sum(axis=1, dtype=np.float32)
             rows_hit, columns_hit = (np.flatnonzero(slab.any(axis=axis)) for axis in (1, 0))
             if rows_hit.size == 0:
                 continue
             at = start[1] + first
-            middle_y = self._y[at : at + min(step, values.shape[1] - first)].mean()
-            scale = float(self.beam.magnification(middle_y))
+            middle = self._along[at : at + min(step, values.shape[1] - first)].mean()
+            scale = float(self.beam.magnification(middle))
             high, wide = slice(rows_hit[0], rows_hit[-1] + 1), slice(columns_hit[0], columns_hit[-1] + 1)
             down = self._weights(
-                scale, self._z, self.beam.ray_z(middle_y), start[0] + high.start, slab[high].shape[0], True
+                scale, self._z, self.beam.ray_z(middle), start[0] + high.start, slab[high].shape[0], True
             )
             along = self._weights(
-                scale, self._x, self.beam.ray_mm[0], start[2] + wide.start, slab[:, wide].shape[1], False
+                scale, self._across, self.beam.ray_mm[0], start[2] + wide.start, slab[:, wide].shape[1], False
             )
             (top, vertical), (left, horizontal) = down, along
             part = vertical @ slab[high, wide] @ horizontal.T
             image[top : top + part.shape[0], left : left + part.shape[1]] += part
-        return image * np.float32(self._dy)
+        return image * np.float32(self._step)
 
     def _weights(
         self, scale: float, axis: tuple[float, float], centre: float, start: int, count: int, flip: bool
@@ -251,6 +280,10 @@ def _aim(visit: Visit, view: str, random: np.random.Generator) -> Beam:
     skin = np.flatnonzero((visit.hu > -500).any(axis=(0, 2)))
     front, back = visit.geometry.to_patient([[0, skin[0], 0], [0, skin[-1], 0]])[:, 1]
     middle = ends.mean(axis=0)
+    if view == "LATERAL":
+        left = visit.geometry.to_patient([[0, 0, np.flatnonzero((visit.hu > -500).any(axis=(0, 1)))[-1]]])[0, 0]
+        ray = (float(middle[1] + random.normal(0, 6)), float(middle[2] + random.uniform(-10, 9)))
+        return Beam(view, float(random.uniform(1780, 1850)), float(left + random.uniform(10, 40)), ray, 0.0, middle[0])
     ray = (float(middle[0] + random.normal(0, 5)), float(middle[2] + random.uniform(-10, 9)))
     if view == "PA":
         return Beam(view, float(random.uniform(1780, 1850)), float(front - random.uniform(15, 40)), ray, 0.0, middle[1])
@@ -267,13 +300,15 @@ def _field(visit: Visit, beam: Beam, random: np.random.Generator, look: Look | N
     wider = random.uniform(1.16, 1.5)
     wanted = float(np.clip(max(extent) * 1.09 * (wider if look is None else look.field), *FIELD_MM))
     corners = visit.geometry.to_patient(np.array([[0, 0, 0], np.array(visit.hu.shape) - 1]))
-    room = np.abs(corners[:, ::2] - np.array(beam.ray_mm)).min()  # nothing is drawn beyond the grid
-    return min(wanted, 2.0 * float(room) * float(beam.magnification(corners[:, 1]).min()))
+    room = np.abs(corners[:, ::2] - np.array(beam.ray_mm))  # nothing is drawn beyond the grid
+    if beam.is_lateral:  # but air in front and behind
+        return min(wanted, 2.0 * float(room[:, 1].min()) * float(beam.magnification(corners[:, 0]).min()))
+    return min(wanted, 2.0 * float(room.min()) * float(beam.magnification(corners[:, 1]).min()))
 
 
 def _masks(visit: Visit, projector: Projector) -> dict[str, Mask]:
     structures = visit.structures
-    abdomen = projector.integrals(structures["abdomen"]) > 5.0
+    abdomen = _below(visit, projector)
     masks: dict[str, Mask] = {}
     pleural: dict[str, list[Array]] = {"left": [], "right": []}
     paths: dict[str, Array] = {}
@@ -289,7 +324,7 @@ def _masks(visit: Visit, projector: Projector) -> dict[str, Mask]:
         path = projector.integrals(structures[f"{side}_lung"] & ~structures["mediastinum"])
         for each in pleural[side]:
             path = path + each
-        masks[f"{side}_lung"] = _largest((path > 8.0) & ~abdomen)
+        masks[f"{side}_lung"] = _largest((path > 8.0) & ~abdomen[side])
     masks["heart"] = _largest(projector.integrals(structures["heart"]) > 3.0)
     for lesion in visit.lesions:
         if lesion.kind is LesionKind.CARDIOMEGALY:
@@ -297,6 +332,19 @@ def _masks(visit: Visit, projector: Projector) -> dict[str, Mask]:
         else:
             masks[lesion.tracking_id] = _shadow(lesion, paths[lesion.tracking_id], tissue)
     return masks
+
+
+def _below(visit: Visit, projector: Projector) -> dict[str, Mask]:
+    """What lies below the visible dome, for each lung: its own in a lateral view, one for both in a frontal one."""
+    abdomen = visit.structures["abdomen"]
+    if not projector.beam.is_lateral:
+        below = projector.integrals(abdomen) > 5.0
+        return {"right": below, "left": below}
+    middle = int(np.clip(np.rint(visit.geometry.to_index([[0.0, 0.0, 0.0]])[0, 2]), 1, abdomen.shape[2] - 1))
+    return {
+        "right": projector.integrals(abdomen[:, :, :middle]) > 5.0,
+        "left": projector.integrals(abdomen[:, :, middle:], (0, 0, middle)) > 5.0,
+    }
 
 
 def _shadow(lesion: Lesion, path: Array, tissue: Mapping[str, Array]) -> Mask:

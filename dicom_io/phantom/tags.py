@@ -80,6 +80,8 @@ def common(
     dataset.PatientBirthDate = born.strftime("%Y%m%d")
     dataset.PatientSex = patient.sex
     dataset.PatientAge = f"{age:03d}Y"
+    if patient.stature_m is not None and patient.weight_kg is not None:
+        dataset.PatientSize, dataset.PatientWeight = round(patient.stature_m, 2), round(patient.weight_kg, 1)
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = "Synthetic patient, no person"
     dataset.AdmittingDiagnosesDescription = indication(patient, visit_index)[:64]

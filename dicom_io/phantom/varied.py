@@ -79,6 +79,8 @@ def draw_varied(random: np.random.Generator, sex: str, age_years: int, *, heart_
     stature = float(np.clip(stature * random.normal(1, 0.025), 1.42, 2.05))
     shared = {name: getattr(plain, name) for name in Anatomy.__dataclass_fields__}
     shared |= {
+        "half_width": plain.half_width * 1.06,
+        "height": float(plain.height * random.normal(0.86, 0.05)),
         "mediastinum": float(np.clip(random.normal(21, 3.5) + 1.5 * habitus + 2 * old, 15, 32)),
         "apex_x": float(plain.apex_x * random.normal(1.02, 0.07)),
         "front": float(plain.front * random.normal(1, 0.06)),
@@ -94,7 +96,7 @@ def draw_varied(random: np.random.Generator, sex: str, age_years: int, *, heart_
         "bone_gain": float(np.clip(random.normal(1.25 - age_years * 0.004, 0.12), 0.6, 1.5)),
         "spine_gain": float(random.uniform(0.35, 0.6)),
         "left_dome": float(-random.uniform(-4, 26)),
-        "sulcus": float(random.uniform(26, 60)),
+        "sulcus": float(random.uniform(20, 48)),
         "gastric_gas": float(random.uniform(9, 30)) if random.random() < 0.6 else 0.0,
     }
     return VariedAnatomy(

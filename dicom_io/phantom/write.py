@@ -21,9 +21,12 @@ from pydicom.uid import (
     DigitalXRayImageStorageForPresentation,
 )
 
+from dicom_io.phantom.devices import Device
 from dicom_io.phantom.lesion import Lesion, LesionKind
+from dicom_io.phantom.look import Look
 from dicom_io.phantom.patient import Patient, draw_patient
 from dicom_io.phantom.project import Radiograph, radiograph
+from dicom_io.phantom.scan import Protocol, scan
 from dicom_io.phantom.tags import coded, common, derived_uid, save, study_key
 
 FILM_SPACING_MM = (1.2, 3.0, 1.2)  # depth hardly shows on a film, so its voxels are longer that way
@@ -31,7 +34,10 @@ CT_SPACING_MM = (2.5, 0.9, 0.9)
 VIEWS = {
     "PA": ("272479007", "SCT", "postero-anterior"),
     "AP": ("399348003", "SCT", "antero-posterior"),
+    "AP SUPINE": ("399348003", "SCT", "antero-posterior"),
+    "LATERAL": ("399173006", "SCT", "left lateral"),
 }
+VIEW_POSITIONS = {"AP SUPINE": "AP", "LATERAL": "LL"}
 
 
 def write_patient(
@@ -57,7 +63,7 @@ def write_patient(
     for number in range(visits):
         name = f"xray-{number}" + ("-prior" if number < visits - 1 else "")
         films[number] = film_of(standing, number, rows=rows)
-        _write_film(standing, number, folder / name, films[number], "DX", False)
+        write_film(standing, number, folder / name, films[number])
         written[name] = folder / name
     lying = None
     if with_ct:
@@ -69,19 +75,21 @@ def write_patient(
     return written
 
 
-def write_ct(patient: Patient, visit_index: int, folder: Path) -> list[Path]:
+def write_ct(patient: Patient, visit_index: int, folder: Path, protocol: Protocol | None = None) -> list[Path]:
     """Write one visit's voxels as a CT series, one file per slice from the feet up; returns the files.
 
-    Stored values are HU + 1024 in 12 bits, with rescale intercept -1024 and slope 1.
+    Stored values are HU + 1024 in 12 bits, with rescale intercept -1024 and slope 1. protocol: kernel, dose and
+    contrast medium; None writes the voxels as drawn.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     visit = patient.visits[visit_index]
     key = study_key(patient, visit_index, "CT")
+    voxels = visit.hu if protocol is None else scan(visit, protocol, patient.seed)
     slice_mm, row_mm, column_mm = visit.geometry.spacing_mm
     corners = visit.geometry.to_patient([[number, 0, 0] for number in range(visit.hu.shape[0])])
     files = []
-    for number, (plane, corner) in enumerate(zip(visit.hu, corners, strict=True), start=1):
+    for number, (plane, corner) in enumerate(zip(voxels, corners, strict=True), start=1):
         dataset = common(patient, visit_index, "CT", CTImageStorage, number)
         dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
         dataset.PatientPosition = "HFS"
@@ -90,6 +98,11 @@ def write_ct(patient: Patient, visit_index: int, folder: Path) -> list[Path]:
         dataset.AcquisitionNumber = 1
         dataset.KVP = 120
         dataset.ConvolutionKernel = "SYNTHETIC"
+        if protocol is not None:
+            dataset.KVP, dataset.Exposure = protocol.kvp, protocol.exposure_mas
+            dataset.ConvolutionKernel = f"SYNTH {protocol.kernel}"  # at most 16 characters
+            if protocol.phase:
+                dataset.ContrastBolusAgent = f"SYNTHETIC {protocol.phase}"
         dataset.SliceThickness = _number(slice_mm)
         dataset.SpacingBetweenSlices = _number(slice_mm)
         dataset.PixelSpacing = [_number(row_mm), _number(column_mm)]
@@ -104,9 +117,12 @@ def write_ct(patient: Patient, visit_index: int, folder: Path) -> list[Path]:
     return files
 
 
-def film_of(patient: Patient, visit_index: int, *, view: str = "PA", rows: int = 1024) -> Radiograph:
+def film_of(
+    patient: Patient, visit_index: int, *, view: str = "PA", rows: int = 1024, look: Look | None = None
+) -> Radiograph:
     """The film that write_radiograph writes, with its masks."""
-    return radiograph(patient.visits[visit_index], view=view, rows=rows, seed=patient.seed * 101 + visit_index)
+    seed = patient.seed * 101 + visit_index
+    return radiograph(patient.visits[visit_index], view=view, rows=rows, seed=seed, look=look)
 
 
 def write_radiograph(
@@ -118,6 +134,7 @@ def write_radiograph(
     sop_class: str = "DX",
     rows: int = 1024,
     inverted: bool = False,
+    look: Look | None = None,
 ) -> Path:
     """Take and write one visit's film; returns the file.
 
@@ -126,20 +143,30 @@ def write_radiograph(
     """
     if sop_class not in ("DX", "CR"):
         raise ValueError(f"a radiograph is written as DX or CR, got {sop_class}")
-    film = film_of(patient, visit_index, view=view, rows=rows)
-    return _write_film(patient, visit_index, Path(folder), film, sop_class, inverted)
+    film = film_of(patient, visit_index, view=view, rows=rows, look=look)
+    return write_film(patient, visit_index, Path(folder), film, sop_class, inverted)
 
 
-def _write_film(
-    patient: Patient, visit_index: int, folder: Path, film: Radiograph, sop_class: str, inverted: bool
+def write_film(
+    patient: Patient,
+    visit_index: int,
+    folder: Path,
+    film: Radiograph,
+    sop_class: str = "DX",
+    inverted: bool = False,
 ) -> Path:
+    """Write a film of this visit that was taken; returns the file. As write_radiograph."""
     folder.mkdir(parents=True, exist_ok=True)
     is_dx = sop_class == "DX"
     storage = DigitalXRayImageStorageForPresentation if is_dx else ComputedRadiographyImageStorage
     dataset = common(patient, visit_index, sop_class, storage, 1, view=film.view)
     dataset.ImageType = ["ORIGINAL", "PRIMARY", ""] if is_dx else ["ORIGINAL", "PRIMARY"]
-    dataset.ViewPosition = film.view
-    dataset.PatientOrientation = ["L", "F"]
+    dataset.ViewPosition = VIEW_POSITIONS.get(film.view, film.view)
+    dataset.PatientOrientation = ["P" if film.view == "LATERAL" else "L", "F"]
+    if film.view == "AP SUPINE":
+        dataset.PatientPosition = "HFS"
+    if film.view == "LATERAL":
+        dataset.SeriesNumber = 3
     dataset.ImagerPixelSpacing = [_number(film.spacing_mm)] * 2
     dataset.KVP = 110
     dataset.BurnedInAnnotation = "NO"
@@ -161,7 +188,7 @@ def _write_film(
     stored = np.rint(film.image * 4095).astype(np.uint16)
     _pixels(dataset, 4095 - stored if inverted else stored, "MONOCHROME1" if inverted else "MONOCHROME2")
     key = study_key(patient, visit_index, sop_class)
-    return save(dataset, folder / f"{key}-{film.view}.dcm")
+    return save(dataset, folder / f"{key}-{film.view.replace(' ', '-')}.dcm")
 
 
 def write_truth(
@@ -199,6 +226,8 @@ def write_truth(
                 for lesion in film.lesions
                 if film.masks[lesion.tracking_id].any()
             }
+        if visit.devices:
+            entry["devices"] = [_device(device, (films or {}).get(number)) for device in visit.devices]
         if lying is not None:
             twin = lying.visits[number]
             centres = {each.tracking_id: _centre(twin.geometry.to_patient(_voxels(each))) for each in twin.lesions}
@@ -233,6 +262,23 @@ def _lesion(lesion: Lesion) -> dict[str, object]:
     }
 
 
+def _device(device: Device, film: Radiograph | None) -> dict[str, object]:
+    result: dict[str, object] = {
+        "tracking_id": device.tracking_id,
+        "kind": device.kind.value,
+        "side": device.side,
+        "position": device.position,
+    }
+    if device.tip_mm is not None:
+        result["tip_lps_mm"] = [round(float(value), 1) for value in device.tip_mm]
+    if film is not None:
+        if film.masks[device.tracking_id].any():
+            result["film_box"] = _film_box(film, device.tracking_id)
+        if device.tracking_id in film.tips:
+            result["film_tip"] = [round(value, 1) for value in film.tips[device.tracking_id]]
+    return result
+
+
 def _voxels(lesion: Lesion) -> npt.NDArray[np.int64]:
     return np.asarray(np.argwhere(lesion.mask) + np.array(lesion.start), dtype=np.int64)
 
@@ -242,7 +288,7 @@ def _centre(points_mm: npt.NDArray[np.float64]) -> list[float]:
 
 
 def _film_box(film: Radiograph, tracking_id: str) -> list[int]:
-    """Half-open [row, column, row, column] of a lesion on the film."""
+    """Half-open [row, column, row, column] of a lesion or device on the film."""
     rows, columns = np.nonzero(film.masks[tracking_id])
     return [int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1]
 

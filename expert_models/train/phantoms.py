@@ -42,14 +42,20 @@ def varied_film(
 ) -> Radiograph:
     """The varied phantom of this seed as one film, with all that is known of it: lesions, devices, their masks, tips.
 
-    kinds: as of draw_patient. view: None draws it ("PA", "AP", "AP SUPINE"). Sick people have more devices on films
-    taken at the bedside.
+    kinds: as of draw_patient. view: None draws "PA", "AP" or "AP SUPINE"; "LATERAL" only when asked for. Films taken at
+    the bedside show more devices.
     """
     random = np.random.default_rng([seed, 71])
     taken = str(random.choice(list(VIEWS), p=list(VIEWS.values()))) if view is None else view
     devices = draw_device_kinds(random, taken)
     upright = taken != "AP SUPINE"
     patient = draw_patient(
-        seed, spacing_mm=spacing_mm, kinds=kinds, upright=upright, variety=True, arms_down=True, devices=devices
+        seed,
+        spacing_mm=spacing_mm,
+        kinds=kinds,
+        upright=upright,
+        variety=True,
+        arms_down=taken != "LATERAL",
+        devices=devices,
     )
     return radiograph(patient.visits[-1], view=taken, rows=rows, seed=seed, look=draw_look(seed, taken))

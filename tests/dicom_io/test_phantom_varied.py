@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
 import pytest
 
+from dicom_io.phantom.courses import ILLNESSES, run_course
 from dicom_io.phantom.devices import DeviceKind
+from dicom_io.phantom.lesion import Change, LesionPlan
 from dicom_io.phantom.look import draw_look
 from dicom_io.phantom.patient import LesionKind, Patient, draw_patient
 from dicom_io.phantom.project import Beam, Radiograph, radiograph
+from dicom_io.phantom.scan import Protocol, scan
 from dicom_io.phantom.strands import Strands, cast, pieces
 
 SPACING = (4.0, 5.0, 4.0)
@@ -23,7 +28,7 @@ def lying() -> Patient:
         upright=False,
         arms_down=True,
         variety=True,
-        devices=DeviceKind,
+        devices=list(DeviceKind),
     )
 
 
@@ -40,7 +45,7 @@ def test_the_same_seed_gives_the_same_film(lying: Patient, film: Radiograph) -> 
         upright=False,
         arms_down=True,
         variety=True,
-        devices=DeviceKind,
+        devices=list(DeviceKind),
     )
     assert again.visits[0].hu.tobytes() == lying.visits[0].hu.tobytes()
     other = radiograph(again.visits[0], view="AP SUPINE", rows=192, seed=9, look=draw_look(9, "AP SUPINE"))
@@ -106,3 +111,60 @@ def test_an_upright_patient_gives_no_supine_film(lying: Patient) -> None:
 def test_devices_are_for_varied_patients() -> None:
     with pytest.raises(ValueError, match="variety=True"):
         draw_patient(1, devices=[DeviceKind.PACEMAKER])
+
+
+def test_the_beam_puts_a_point_at_one_height_in_both_views() -> None:
+    # Frontal: detector at y = 150, so (30, 50, 20) is 100 mm before it, magnified 1000 / 900. Lateral: detector at
+    # x = 180, 150 mm away, magnified 1000 / 850. Rows count down from 99.5; columns grow to the left and to the back.
+    point = np.array([[30.0, 50.0, 20.0]])
+    (front,), _ = Beam("PA", 1000.0, 150.0, (0.0, 0.0)).at(point, 200, 1.0)
+    (side,), _ = Beam("LATERAL", 1000.0, 180.0, (0.0, 0.0)).at(point, 200, 1.0)
+    np.testing.assert_allclose(front, [99.5 - 20 * 1000 / 900, 99.5 + 30 * 1000 / 900])
+    np.testing.assert_allclose(side, [99.5 - 20 * 1000 / 850, 99.5 + 50 * 1000 / 850])
+    (lordotic,), _ = Beam("AP", 1000.0, 150.0, (0.0, 0.0), 0.1, 0.0).at(point, 200, 1.0)
+    # 100 mm before the detector, the pivot 150 mm before it: what lies behind the pivot moves down by 5 mm.
+    np.testing.assert_allclose(lordotic, [99.5 - 15 * 1000 / 900, 99.5 + 30 * 1000 / 900])
+
+
+def test_a_lateral_film_shows_the_same_heights_as_the_frontal_one() -> None:
+    films = {}
+    for view, arms_down in (("PA", True), ("LATERAL", False)):
+        patient = draw_patient(6, spacing_mm=SPACING, kinds=[], arms_down=arms_down, variety=True, devices=[])
+        films[view] = radiograph(patient.visits[0], view=view, rows=160, seed=6)
+    heights_mm = {
+        view: np.ptp(np.flatnonzero((film.masks["right_lung"] | film.masks["left_lung"]).any(axis=1))) * film.spacing_mm
+        for view, film in films.items()
+    }
+    assert heights_mm["LATERAL"] == pytest.approx(heights_mm["PA"], rel=0.16), "but for the sulcus behind"
+    lateral = films["LATERAL"]
+    heart, lungs = (np.argwhere(lateral.masks[name]).mean(axis=0) for name in ("heart", "left_lung"))
+    assert heart[1] < lungs[1], "the heart lies in front, at image left"
+    assert np.isnan(lateral.cardiothoracic_ratio)
+
+
+def test_lesions_of_one_disease_change_at_its_pace() -> None:
+    days = [datetime(2024, 1, 1), datetime(2024, 4, 10), datetime(2024, 7, 19)]
+    plan = LesionPlan("n", LesionKind.NODULE, "left", "upper", "solid", (0, 0, 0), (1.0, 1.0, 1.0), (None, None), 0)
+    grows = next(each for each in ILLNESSES if each.name == "nodule")
+    seen = set()
+    for seed in range(30):
+        (lesion,) = run_course(np.random.default_rng(seed), grows, [plan], days)
+        assert max(lesion.volume_ml) == pytest.approx(1.0)
+        for before, after, change in zip(lesion.volume_ml[:-1], lesion.volume_ml[1:], lesion.changes, strict=True):
+            seen.add(change)
+            if before and after:
+                step = after / before
+                expected = Change.STABLE if 1 / 1.05 < step < 1.05 else Change.LARGER if step > 1 else Change.SMALLER
+                assert change is expected
+                assert not 1.05 < max(step, 1 / step) < 1.3, "never in between"
+    assert {Change.STABLE, Change.LARGER, Change.SMALLER} <= seen
+
+
+def test_a_scan_shows_contrast_and_keeps_soft_tissue_in_place(lying: Patient) -> None:
+    visit = lying.visits[0]
+    plain = scan(visit, Protocol("STANDARD", 10.0, "", 120, 100), 1)
+    venous = scan(visit, Protocol("STANDARD", 10.0, "VENOUS", 120, 100), 1)
+    inside = visit.structures["aorta"] & (visit.hu < 100) & (visit.hu > 0)
+    assert np.median(venous[inside]) - np.median(plain[inside]) == pytest.approx(110, abs=12)
+    assert np.median(plain[visit.structures["liver"]]) == pytest.approx(57, abs=8)
+    assert plain.max() > visit.hu.max(), "metal is on the scan"
