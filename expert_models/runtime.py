@@ -76,7 +76,8 @@ class TorchRunner:
             self._layout = torch.channels_last_3d
         self._is_depthwise = any(each.groups > 1 for each in [*flat, *solid])
         self._device = device
-        self._network = network.to(device).eval().to(memory_format=self._layout)
+        placed = network.to(device).eval()
+        self._network: nn.Module = placed.to(memory_format=self._layout)  # type: ignore[call-overload]
 
     def __call__(self, *inputs: Tensor) -> Any:
         """Tensors (B, C, ...) -> the network's answer."""
