@@ -27,7 +27,7 @@ from app.worker import Desk, run_job, stop_on_signals, work
 from dicom_io.errors import ArchiveUnavailable, NoStudy
 from dicom_io.study import Study
 from expert_models.errors import MasksUnavailable
-from expert_models.finding import Comparison, Finding
+from expert_models.finding import Compared, Comparison, Finding
 from medmllm.report import Report, Section, Sentence
 from rag.evidence import Document, Evidence
 
@@ -60,8 +60,8 @@ class FakeParts:
         self._at("examine")
         return ()
 
-    def compare(self, study: Study, findings: Sequence[Finding]) -> tuple[Comparison, ...]:
-        return ()
+    def compare(self, study: Study, findings: Sequence[Finding]) -> Compared:
+        return Compared()
 
     def remarks(self, study: Study, findings: Sequence[Finding]) -> tuple[str, ...]:
         return ()
