@@ -6,7 +6,7 @@ their opinion: nothing here is a score of cancer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -78,10 +78,10 @@ def _suspicion(rated: Sequence[dict[str, Float64]], rows: Sequence[dict[str, str
     calcium = np.array([each["calcification"][1] for each in rated])
     has_calcium = np.array([int(row["calcification"]) < 6 for row in rows])
     return [
-        _auroc("lidc/malignancy/auroc", suspicion[decided], high[decided], patients[decided]),
-        _auroc("lidc/malignancy/auroc_of_size_alone", ball_mm[decided], high[decided], patients[decided]),
-        _auroc("lidc/label/auroc", suspicion, label, patients),
-        _auroc("lidc/calcification/auroc", calcium, has_calcium, patients),
+        *_auroc("lidc/malignancy/auroc", suspicion[decided], high[decided], patients[decided]),
+        *_auroc("lidc/malignancy/auroc_of_size_alone", ball_mm[decided], high[decided], patients[decided]),
+        *_auroc("lidc/label/auroc", suspicion, label, patients),
+        *_auroc("lidc/calcification/auroc", calcium, has_calcium, patients),
         bootstrapped("lidc/malignancy/ece", lambda k: calibration_error(suspicion[k], high[k]), list(patients)),
     ]
 
@@ -152,8 +152,12 @@ def _type_metrics(
     return metrics
 
 
-def _auroc(name: str, scores: Float64, truth: npt.NDArray[np.bool_], patients: npt.NDArray[np.str_]) -> Metric:
-    return bootstrapped(name, lambda index: auroc(truth[index], scores[index]), list(patients))
+def _auroc(
+    name: str, scores: Float64, truth: npt.NDArray[np.bool_], patients: npt.NDArray[np.str_]
+) -> Iterator[Metric]:
+    """Nothing where all cases are of one class: there is no AUROC."""
+    if truth.any() and not truth.all():
+        yield bootstrapped(name, lambda index: auroc(truth[index], scores[index]), list(patients))
 
 
 def _likeliest(ratings: dict[str, Float64]) -> int:
