@@ -10,7 +10,7 @@ import numpy.typing as npt
 from dicom_io.phantom.canvas import Canvas, Points
 from dicom_io.phantom.scene import Chest
 from dicom_io.phantom.skeleton import CORTEX_HU, MARROW_HU, Tubes
-from dicom_io.phantom.strands import Numbers, Strands
+from dicom_io.phantom.strands import Strands
 from dicom_io.phantom.vessels import Trees
 
 SOFT_HU = 40.0
@@ -35,23 +35,26 @@ def _bone(canvas: Canvas, chest: Chest, tubes: Tubes) -> Iterable[Strands]:
         return ()
     balls = tubes.balls
     middles, radii = canvas.to_patient(balls[:, :3]), balls[:, 3]
-    lengths = _steps(balls[:, :3])
+    along = _steps(middles)
     gain = tubes.gain * chest.anatomy.bone_gain
     marrow = np.maximum(radii - tubes.cortex_mm, 0.05)
     same = np.ones(len(radii))
     outer = (gain * CORTEX_HU - SOFT_HU) * same
     inner = gain * (MARROW_HU - CORTEX_HU) * same
     return tuple(
-        Strands(middles[kept], lengths[kept], radius[kept], value[kept], tubes.squash, True, "bone")
+        Strands(middles[kept], along[kept], radius[kept], value[kept], tubes.squash, True, "bone")
         for radius, value in ((radii, outer), (marrow, inner))
     )
 
 
-def _steps(points: Points) -> Numbers:
-    """The length of tube that each ball stands for: the way to its nearer neighbour in the row."""
-    gap = np.linalg.norm(np.diff(points, axis=0), axis=1)
-    before, after = np.concatenate([[np.inf], gap]), np.concatenate([gap, [np.inf]])
-    return np.asarray(np.minimum(np.minimum(before, after), 6.0), dtype=np.float64)
+def _steps(points: Points) -> Points:
+    """The piece of tube (N, 3) that each ball stands for: as long as the way to its nearer neighbour in the row."""
+    gap = np.diff(points, axis=0)
+    before, after = np.concatenate([gap[:1], gap]), np.concatenate([gap, gap[-1:]])
+    size = [np.linalg.norm(each, axis=1, keepdims=True) for each in (before, after)]
+    nearer = np.where(size[0] < size[1], before, after)
+    length = np.minimum(size[0], size[1])
+    return np.asarray(nearer * np.minimum(1.0, 6.0 / np.maximum(length, 1e-9)), dtype=np.float64)
 
 
 def _vessels(
@@ -64,10 +67,11 @@ def _vessels(
     which = np.repeat(np.arange(len(count)), count)
     share = (np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count) + 0.5) / count[which]
     middles = canvas.to_patient(ends[which, 0] * (1 - share[:, None]) + ends[which, 1] * share[:, None])
+    whole = canvas.to_patient(ends[:, 1]) - canvas.to_patient(ends[:, 0])
     cell = np.clip(np.rint(canvas.geometry.to_index(middles)).astype(int), 0, np.array(canvas.shape) - 1)
     seen = air[cell[:, 0], cell[:, 1], cell[:, 2]]
     value = BLOOD_HU - chest.anatomy.lung_hu
     for drawn in (True, False):
         kept = seen & ((radii[which] > least_mm) == drawn)
         same = np.full(int(kept.sum()), value)
-        yield Strands(middles[kept], (length / count)[which][kept], radii[which][kept], same, 1.0, drawn)
+        yield Strands(middles[kept], (whole / count[:, None])[which][kept], radii[which][kept], same, 1.0, drawn)

@@ -119,9 +119,9 @@ def place_devices(
 def _placed(plan: Plan, canvas: Canvas) -> Device:
     strands = []
     for part in plan.parts:
-        middles, lengths = pieces(canvas.to_patient(part.path))
-        same = np.full(len(lengths), 1.0)
-        strands.append(Strands(middles, lengths, part.radius * same, part.value * same, drawn=False))
+        middles, along = pieces(canvas.to_patient(part.path))
+        same = np.full(len(along), 1.0)
+        strands.append(Strands(middles, along, part.radius * same, part.value * same, drawn=False))
     tip, reference = (None if each is None else canvas.to_patient(each)[0] for each in (plan.tip, plan.reference))
     name = f"{plan.kind.value}-1"
     return Device(name, plan.kind, plan.side, plan.position, tip, reference, tuple(strands))

@@ -32,36 +32,53 @@ class Aim(Protocol):
 class Strands:
     """Short pieces of tubes in patient space.
 
-    middles_mm: (N, 3) LPS. lengths_mm, radii_mm, values: (N,); values is what a mm of the tube adds (HU, or 1 / mm).
+    middles_mm: (N, 3) LPS. along_mm: (N, 3) from one end of each piece to the other. radii_mm, values: (N,); values is
+    what a mm of the tube adds (HU, or 1 / mm).
     squash: how much taller along z than thick. drawn: whether the visit's voxels show them already, coarsely.
     tissue: "bone" or "soft", which the beam weighs differently.
     """
 
     middles_mm: Points
-    lengths_mm: Numbers
+    along_mm: Points
     radii_mm: Numbers
     values: Numbers
     squash: float = 1.0
     drawn: bool = True
     tissue: str = "soft"
 
+    @property
+    def lengths_mm(self) -> Numbers:
+        """(N,) length of each piece."""
+        return np.asarray(np.linalg.norm(self.along_mm, axis=1), dtype=np.float64)
 
-def pieces(path: Points) -> tuple[Points, Numbers]:
-    """A polyline (N, 3) as the middles (N - 1, 3) and lengths (N - 1,) of its pieces."""
-    return (path[1:] + path[:-1]) / 2, np.linalg.norm(np.diff(path, axis=0), axis=1)
+
+def pieces(path: Points) -> tuple[Points, Points]:
+    """A polyline (N, 3) as the middles (N - 1, 3) of its pieces and the way along each (N - 1, 3)."""
+    return (path[1:] + path[:-1]) / 2, np.diff(path, axis=0)
 
 
 def cast(strands: Strands, aim: Aim, rows: int, spacing_mm: float) -> Array:
     """The tubes' value times path length at every pixel, (rows, rows), in value * mm."""
     image = np.zeros((rows, rows), dtype=np.float32)
-    place, magnification = aim.at(strands.middles_mm, rows, spacing_mm)
-    radius = strands.radii_mm * magnification / spacing_mm
-    volume = strands.values * strands.lengths_mm * np.pi * strands.radii_mm**2 * strands.squash
+    middles_mm, which, count = _cut(strands, spacing_mm)
+    place, magnification = aim.at(middles_mm, rows, spacing_mm)
+    radii_mm = strands.radii_mm[which]
+    radius = radii_mm * magnification / spacing_mm
+    volume = strands.values[which] * (strands.lengths_mm / count)[which] * np.pi * radii_mm**2 * strands.squash
     volume = volume * magnification**2 / spacing_mm**2
     for kept in _alike(radius):
         laid = _laid(place[kept], volume[kept], rows)
         image += _spread(laid, float(np.median(radius[kept])), strands.squash)
     return image
+
+
+def _cut(strands: Strands, spacing_mm: float) -> tuple[Points, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The pieces cut so finely that no gap is seen: middles (M, 3), whose piece each was (M,), parts per piece (N,)."""
+    count = np.maximum(1, np.floor(1.1 * strands.lengths_mm / spacing_mm)).astype(np.int64)
+    which = np.repeat(np.arange(len(count)), count)
+    number = np.arange(len(which)) - np.repeat(np.cumsum(count) - count, count)
+    share = (number + 0.5) / count[which] - 0.5
+    return strands.middles_mm[which] + share[:, None] * strands.along_mm[which], which, count
 
 
 def _alike(radius: Numbers) -> Iterator[npt.NDArray[np.int64]]:

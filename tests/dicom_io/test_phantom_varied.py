@@ -94,13 +94,22 @@ def test_a_straight_tube_casts_its_thickness() -> None:
     # path is its diameter, 12 mm; the sum over pixels of path times pixel area is its volume times 2 squared.
     beam = Beam("AP", 1000.0, 500.0, (0.0, 0.0))
     path = np.stack([np.linspace(-40, 40, 161), np.zeros(161), np.zeros(161)], axis=1)
-    middles, lengths = pieces(path)
-    ones = np.ones(len(lengths))
-    image = cast(Strands(middles, lengths, 6.0 * ones, ones), beam, 300, 1.0)
+    middles, along = pieces(path)
+    ones = np.ones(len(along))
+    image = cast(Strands(middles, along, 6.0 * ones, ones), beam, 300, 1.0)
     assert image.max() == pytest.approx(12.0, rel=0.05)
     assert image.sum() == pytest.approx(np.pi * 36 * 80 * 4, rel=0.02)
     rows = np.flatnonzero(image[:, 150] > 1.0)
     assert rows[-1] - rows[0] + 1 == pytest.approx(24, abs=2)
+
+
+def test_a_tube_has_no_gaps_on_a_fine_film() -> None:
+    # One piece, 60 mm long and 1 mm thick, on pixels of a quarter of a millimetre, near the detector: no rungs.
+    beam = Beam("AP", 1000.0, 0.0, (0.0, 0.0))
+    one = np.ones(1)
+    image = cast(Strands(np.zeros((1, 3)), np.array([[60.0, 0.0, 0.0]]), 0.5 * one, one), beam, 400, 0.25)
+    inside = image[200, 90:310]
+    assert inside.min() > 0.9 * inside.max()
 
 
 def test_an_upright_patient_gives_no_supine_film(lying: Patient) -> None:
