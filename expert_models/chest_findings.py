@@ -2,8 +2,8 @@
 
 It refuses what the chest radiograph expert refuses, and has the lungs outlined by that expert's network: without two
 lungs there is no side. Of its labels some were measured on real radiographs, and their probabilities are calibrated
-there. The others were learned from phantoms: on a real film they are not assessed, but for a strong sign, which is told
-as possible. The card says which label is which.
+there. Others were learned from phantoms: on a real film they are not assessed, but for a strong sign, which is told as
+possible. What it cannot tell is not assessed at all. The card says which label is which: by a slope, an alarm or none.
 """
 
 from __future__ import annotations
@@ -33,10 +33,8 @@ if TYPE_CHECKING:
 CARD = "cxr-findings"
 SIDES = (Side.RIGHT, Side.LEFT)  # the order of the network's answers
 BOTH_SIDES = frozenset({PULMONARY_EDEMA})  # of the whole chest: the stronger side answers, and no side is said
-UNPROVEN = (
-    "on real radiographs it has not been measured how often this is seen and how often it is missed, "
-    "so only a strong sign is told"
-)
+UNPROVEN = "no strong sign is seen, and how often the expert misses one on real radiographs is not known"
+UNANSWERED = "where the truth is known, the answers of the expert were hardly better than a guess"
 
 
 class ChestFindings:
@@ -116,12 +114,14 @@ class ChestFindings:
                 regions = tuple(_region(series, mask, masks) for mask in where)
             yield Finding("f1", label.code, presence, self.tag, probability, side, regions=regions)
         if unanswered == len(by_side):
-            yield self._not_assessed(label, UNPROVEN)
+            is_told = f"{label.name}_alarm" in self._card.calibration
+            yield self._not_assessed(label, UNPROVEN if is_told else UNANSWERED)
 
     def _presence(self, label: Label, score: float, probability: float | None) -> Presence:
         if probability is None:
-            alarm = self._card.calibration[f"{label.name}_alarm"]
-            return Presence.INDETERMINATE if score >= alarm else Presence.NOT_ASSESSED
+            alarm = self._card.calibration.get(f"{label.name}_alarm")
+            is_strong = alarm is not None and score >= alarm
+            return Presence.INDETERMINATE if is_strong else Presence.NOT_ASSESSED
         if probability >= label.threshold:
             return Presence.PRESENT
         is_absent = probability < self._card.calibration[f"{label.name}_absent"]

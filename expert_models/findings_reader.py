@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn import functional
 
 from expert_models.card import Card
-from expert_models.precision import half_precision
 from expert_models.preprocess import Letterbox, network_input
+from expert_models.runtime import Run, runner
 from expert_models.segment import load_network
 
 Mask = npt.NDArray[np.bool_]  # (rows, columns)
@@ -69,7 +69,7 @@ class FindingsReader:
     def __init__(self, card: Card, device: str = "cpu", network: nn.Module | None = None) -> None:
         self.card = card
         self.device = device
-        self._network = network
+        self._run: Run | None = network
         self._loading = Lock()
 
     def read(self, picture: Float32, right_lung: Mask, left_lung: Mask) -> Reading:
@@ -77,9 +77,9 @@ class FindingsReader:
         rows, columns = self.card.input.size
         frame, box = network_input(picture, (rows, columns))
         halves = halves_of_chest(*(box.lay(lung.astype(np.float32)) > 0.5 for lung in (right_lung, left_lung)))
-        network = self._loaded()
-        with torch.inference_mode(), half_precision(self.device):
-            maps, scores = network(
+        run = self._loaded()
+        with torch.inference_mode():
+            maps, scores = run(
                 torch.from_numpy(np.ascontiguousarray(frame))[None, None].to(self.device),
                 torch.from_numpy(halves[None]).float().to(self.device),
             )
@@ -95,11 +95,11 @@ class FindingsReader:
             box=box,
         )
 
-    def _loaded(self) -> nn.Module:
+    def _loaded(self) -> Run:
         with self._loading:
-            if self._network is None:
-                self._network = load_network(self.card, self.device)
-            return self._network
+            if self._run is None:
+                self._run = runner(load_network(self.card, self.device), self.device)
+            return self._run
 
 
 def halves_of_chest(right_lung: Mask, left_lung: Mask) -> Mask:

@@ -27,8 +27,8 @@ LEAST_ALARM = 0.0  # a logit below which the network itself thinks the finding l
 def calibrate(card: Card, network: FindingsNetwork, pack: Path, progress: Progress) -> dict[str, float]:
     """The calibration values of the card, each under its name there. pack: cxr_nih.
 
-    Which labels become probabilities is the card's to say: those with a slope. ValueError when one of them has no
-    positive or no negative film.
+    Which labels become probabilities is the card's to say: those with a slope; and which have an alarm. ValueError when
+    one of the former has no positive or no negative film.
     """
     films = read_films(ChestFindings(card=card, network=network), pack, rows_of(pack, held_out=True), progress)
     values: dict[str, float] = {}
@@ -43,7 +43,7 @@ def calibrate(card: Card, network: FindingsNetwork, pack: Path, progress: Progre
             absent = 1 / (1 + np.exp(-(slope * lowest + intercept)))
             values |= {f"{label.name}_slope": slope, f"{label.name}_intercept": intercept}
             values[f"{label.name}_absent"] = min(float(absent), label.threshold)
-        else:
+        elif f"{label.name}_alarm" in card.calibration:
             without = [score for score, has in cases if not has]
             values[f"{label.name}_alarm"] = max(LEAST_ALARM, float(np.quantile(without, 1 - FALSE_ALARMS)))
     return values

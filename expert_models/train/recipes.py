@@ -15,8 +15,9 @@ Progress = Callable[[str], None]
 
 CXR_ANATOMY = "cxr-anatomy"
 CT_NODULES = "ct-nodules"
-CXR_INPUT = "cxr-input"
 CT_NODULE_ATTRIBUTES = "ct-nodule-attributes"
+CXR_INPUT = "cxr-input"
+CXR_FINDINGS = "cxr-findings"
 CT_CHEST = "ct-chest"
 CALIBRATION_SCANS = 16
 CALIBRATION_CHESTS = 40
@@ -31,6 +32,7 @@ def train_experts(data: Path | None, out: Path, only: str | None, progress: Prog
     recipes = {
         CXR_INPUT: _cxr_input,
         CXR_ANATOMY: _cxr_anatomy,
+        CXR_FINDINGS: _cxr_findings,
         CT_NODULES: _ct_nodules,
         CT_NODULE_ATTRIBUTES: _ct_nodule_attributes,
         CT_CHEST: _ct_chest,
@@ -50,6 +52,24 @@ def _cxr_anatomy(data: Path | None, out: Path, progress: Progress) -> Path:
     shutil.copyfile(CARDS / card.name, card)
     publish(card, weights, network.state_dict(), {}, [])
     draw_curve(curve, "Chest radiograph network: cross-entropy + Dice, mean of 20 steps", out / "cxr-anatomy-curve.png")
+    return weights
+
+
+def _cxr_findings(data: Path | None, out: Path, progress: Progress) -> Path:
+    """Calibrated on training patients that the network did not see; without them the card's calibration stays."""
+    from expert_models.card import packaged_card
+    from expert_models.train.findings_calibration import calibrate
+    from expert_models.train.findings_stages import train_findings
+    from expert_models.train.publish import draw_curve, publish
+
+    network, curve = train_findings(data, out, progress)
+    card, weights = out / f"{CXR_FINDINGS}.toml", out / f"{CXR_FINDINGS}.safetensors"
+    shutil.copyfile(CARDS / card.name, card)
+    values: dict[str, float] = {}
+    if data is not None and (data / "cxr_nih" / "index.csv").is_file():
+        values = calibrate(packaged_card(CXR_FINDINGS), network, data / "cxr_nih", progress)
+    publish(card, weights, network.state_dict(), values, [])
+    draw_curve(curve, "Findings network: sides, films and maps, mean of 20 steps", out / "cxr-findings-curve.png")
     return weights
 
 
@@ -85,6 +105,26 @@ def _ct_nodules(data: Path | None, out: Path, progress: Progress) -> Path:
     return weights
 
 
+def _ct_chest(data: Path | None, out: Path, progress: Progress) -> Path:
+    """Phantoms alone, whatever data there are."""
+    from expert_models.ct_chest_network import CARD, chest_card
+    from expert_models.segment import build_network
+    from expert_models.train.ct_chest import train
+    from expert_models.train.ct_chest_calibration import calibrate
+    from expert_models.train.publish import draw_curve, publish
+
+    state, curve = train(out, progress=progress)
+    card, weights, installed = out / f"{CT_CHEST}.toml", out / f"{CT_CHEST}.safetensors", chest_card()
+    network = build_network(installed)
+    network.load_state_dict({name: value.cpu().half().float() for name, value in state.items()})
+    calibration = calibrate(installed, network.eval(), CALIBRATION_CHESTS, progress)
+    shutil.copyfile(CARD, card)
+    publish(card, weights, state, calibration, [])
+    if curve:  # a run that was complete already has none
+        draw_curve(curve, "Chest CT network: cross-entropy + Dice, mean of 20 steps", out / "ct-chest-curve.png")
+    return weights
+
+
 def _ct_nodule_attributes(data: Path | None, out: Path, progress: Progress) -> Path:
     import hashlib
     import re
@@ -103,24 +143,4 @@ def _ct_nodule_attributes(data: Path | None, out: Path, progress: Progress) -> P
     save_file({name: value.astype(np.float32) for name, value in tensors.items()}, weights)
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     card.write_text(re.sub(r'(?m)^sha256 = ".*"$', f'sha256 = "{digest}"', card.read_text(encoding="utf-8")), "utf-8")
-    return weights
-
-
-def _ct_chest(data: Path | None, out: Path, progress: Progress) -> Path:
-    """Phantoms alone, whatever data there are."""
-    from expert_models.ct_chest_network import CARD, chest_card
-    from expert_models.segment import build_network
-    from expert_models.train.ct_chest import train
-    from expert_models.train.ct_chest_calibration import calibrate
-    from expert_models.train.publish import draw_curve, publish
-
-    state, curve = train(out, progress=progress)
-    card, weights, installed = out / f"{CT_CHEST}.toml", out / f"{CT_CHEST}.safetensors", chest_card()
-    network = build_network(installed)
-    network.load_state_dict({name: value.cpu().half().float() for name, value in state.items()})
-    calibration = calibrate(installed, network.eval(), CALIBRATION_CHESTS, progress)
-    shutil.copyfile(CARD, card)
-    publish(card, weights, state, calibration, [])
-    if curve:  # a run that was complete already has none
-        draw_curve(curve, "Chest CT network: cross-entropy + Dice, mean of 20 steps", out / "ct-chest-curve.png")
     return weights

@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from expert_models.evaluate_findings import calibration_error
 from expert_models.findings_network import FindingsNetwork
 from expert_models.train.cxr_findings import Plan, as_group, drawn_batch, findings_loss, train
 from expert_models.train.findings_films import (
@@ -198,9 +197,3 @@ def test_phantoms_are_kept_once_drawn(tmp_path: Path, monkeypatch: pytest.Monkey
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one.bits, other.bits)
         np.testing.assert_array_equal(one.sides, other.sides)
-
-
-def test_the_calibration_error_by_hand() -> None:
-    # Bin 0.2: two films at 0.25, one has it: |0.5 - 1|. Bin 0.9: two at 0.95, both have it: |1.9 - 2|. Over 4 films.
-    error = calibration_error(np.array([0.25, 0.25, 0.95, 0.95]), np.array([True, False, True, True]))
-    assert error == pytest.approx((0.5 + 0.1) / 4)
