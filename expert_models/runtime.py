@@ -69,7 +69,7 @@ class TorchRunner:
     def __init__(self, network: nn.Module, device: str = "cpu") -> None:
         flat = [each for each in network.modules() if isinstance(each, nn.Conv2d)]
         solid = [each for each in network.modules() if isinstance(each, nn.Conv3d)]
-        self._layout = torch.preserve_format
+        self._layout = torch.contiguous_format
         if flat and not solid:
             self._layout = torch.channels_last
         elif solid and torch.device(device).type != "cpu":  # on a processor 3-D convolutions lose by it
@@ -81,7 +81,13 @@ class TorchRunner:
 
     def __call__(self, *inputs: Tensor) -> Any:
         """Tensors (B, C, ...) -> the network's answer."""
-        placed = [each.to(self._device).contiguous(memory_format=self._layout) for each in inputs]
+        dimensions = {torch.channels_last: 4, torch.channels_last_3d: 5}.get(self._layout)
+        placed = [
+            each.to(self._device).contiguous(
+                memory_format=self._layout if each.dim() == dimensions else torch.contiguous_format
+            )
+            for each in inputs
+        ]
         with torch.inference_mode(), half_precision(self._device, depthwise=self._is_depthwise):
             return _each(torch.Tensor.float, self._network(*placed))
 

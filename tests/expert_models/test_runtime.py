@@ -91,9 +91,10 @@ def test_who_is_chosen(monkeypatch) -> None:
     assert chosen() == "torch"
 
 
-def test_pytorch_answers_in_float32_whatever_it_computes_in() -> None:
-    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1, groups=4)).eval()
-    frames = frames_of(1, 1, 16, 16)
+@pytest.mark.parametrize(("layer", "dimensions"), [(nn.Conv2d, 2), (nn.Conv3d, 3)])
+def test_pytorch_answers_in_float32_whatever_it_computes_in(layer: type, dimensions: int) -> None:
+    network = nn.Sequential(layer(1, 4, 3, padding=1), layer(4, 4, 3, padding=1, groups=4)).eval()
+    frames = frames_of(1, 1, *[16] * dimensions)
     with torch.inference_mode():
         expected = network(frames)
     answer = TorchRunner(network)(frames)
