@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import exp
-from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,10 +49,13 @@ from expert_models.ct_emphysema import CUT_MM2
 from expert_models.ct_grid import OUTSIDE_HU, Grid, on_source, resample
 from expert_models.ct_lungs import NO_LUNGS, Lungs, find_lungs, refuses_ct
 from expert_models.finding import Code, ExpertTag, Finding, Line, Measurement, Presence, Region, Side
+from expert_models.once import Once
 from expert_models.ports import Masks
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from expert_models.runtime import Run
 
 CONCEPTS = {"effusion": PLEURAL_EFFUSION, "pneumothorax": PNEUMOTHORAX, "consolidation": CONSOLIDATION}
 NOT_TOLD_APART = "airless lung is reported as consolidation, for whether it is filled or collapsed is not told apart"
@@ -69,8 +71,7 @@ class CtChest:
         """network: to be used instead of the card's weights, in training; else those are loaded at first use."""
         self._card = card or chest_card()
         self._device = device
-        self._network = network
-        self._building = Lock()
+        self._run: Once[Run] = Once(lambda: network or self._loaded())
 
     @property
     def tag(self) -> ExpertTag:
@@ -100,7 +101,7 @@ class CtChest:
         """What the network sees around these lungs, after the rules."""
         grid = chest_grid(volume, lungs, self._card.input.spacing_mm[0])
         hu = resample(volume.voxels, volume.geometry, grid)
-        logits = logits_on(hu, self._loaded(), self._card, self._device)
+        logits = logits_on(hu, self._run(), self._card, self._device)
         return parts_of(grid, hu, {label.name: logits[k] for k, label in enumerate(self._card.labels)}, lungs)
 
     def probability(self, name: str, score: float) -> float:
@@ -162,13 +163,10 @@ class CtChest:
     def _unanswered(self, concept: Code, reason: str) -> Finding:
         return Finding("f1", concept, Presence.NOT_ASSESSED, self.tag, reason=reason)
 
-    def _loaded(self) -> nn.Module:
-        with self._building:
-            if self._network is None:
-                from expert_models.segment import load_network
+    def _loaded(self) -> Run:
+        from expert_models.segment import loaded_runner
 
-                self._network = load_network(self._card, self._device)
-        return self._network
+        return loaded_runner(self._card, self._device)
 
 
 def outlined(logits: Float32, grid: Grid, series: Series, masks: Masks) -> tuple[Region, float]:

@@ -10,7 +10,9 @@ import numpy.typing as npt
 from expert_models.card import PACKAGE, Card, read_card
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
+
+    from expert_models.runtime import Run
 
 Float32 = npt.NDArray[np.float32]
 
@@ -35,8 +37,8 @@ def network_input(hu: Tensor, card: Card) -> Tensor:
     return torch.cat([((hu - low) * (2 / (high - low)) - 1).clamp(-1, 1) for low, high in (wide, soft)], dim=1)
 
 
-def logits_on(hu: Float32, network: nn.Module, card: Card, device: str = "cpu") -> Float32:
-    """The network's logits (labels, slices, rows, columns) on a grid of HU, window by window with MONAI's inferer."""
+def logits_on(hu: Float32, run: Run, card: Card, device: str = "cpu") -> Float32:
+    """A network's logits (labels, slices, rows, columns) on a grid of HU, window by window with MONAI's inferer."""
     import torch
     from monai.inferers.utils import sliding_window_inference
 
@@ -44,6 +46,6 @@ def logits_on(hu: Float32, network: nn.Module, card: Card, device: str = "cpu") 
 
     picture = network_input(torch.from_numpy(np.maximum(hu, -1024.0))[None, None], card).to(device)
     with torch.inference_mode(), half_precision(device):
-        logits: Any = sliding_window_inference(picture, card.input.size, 1, network, overlap=0.25, mode="gaussian")
+        logits: Any = sliding_window_inference(picture, card.input.size, 1, run, overlap=0.25, mode="gaussian")
     result: Float32 = logits[0].float().cpu().numpy()
     return result

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import exp
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +36,7 @@ from expert_models.ct_grid import Grid, on_source, resample, upright_grid
 from expert_models.ct_lungs import NO_LUNGS, Lungs, find_lungs, refuses_ct
 from expert_models.finding import Attribute, Box, Code, ExpertTag, Finding, Line, Measurement, Presence, Region, Side
 from expert_models.nodule_attributes import NoduleAttributes, solid_axis
+from expert_models.once import Once
 from expert_models.ports import Masks
 
 if TYPE_CHECKING:
@@ -90,9 +90,8 @@ class CtNodules:
         """network: to be used instead of the card's weights, in training; else those are loaded at first use."""
         self._card = card or packaged_card(CARD)
         self._device = device
-        self._run: Run | None = network
+        self._run: Once[Run] = Once(lambda: network or self._loaded())
         self._attributes = NoduleAttributes()
-        self._building = Lock()
 
     @property
     def tag(self) -> ExpertTag:
@@ -159,7 +158,7 @@ class CtNodules:
         for side, mask in lungs.sides:
             grid = upright_grid(volume, self._card.input.spacing_mm[0], _span_mm(mask, lungs.grid))
             hu = resample(volume.voxels, volume.geometry, grid)
-            logits = logits_on(hu, self._loaded(), self._card, self._device)
+            logits = logits_on(hu, self._run(), self._card, self._device)
             allowed = _allowed(mask, lungs.grid, grid)
             highest = max(highest, float(logits.max(initial=highest, where=allowed)))
             found += _pieces(logits, allowed, side, grid, self._mask_logit)
@@ -195,13 +194,9 @@ class CtNodules:
         )
 
     def _loaded(self) -> Run:
-        with self._building:
-            if self._run is None:
-                from expert_models.runtime import runner
-                from expert_models.segment import load_network
+        from expert_models.segment import loaded_runner
 
-                self._run = runner(load_network(self._card, self._device), self._device)
-            return self._run
+        return loaded_runner(self._card, self._device)
 
 
 def _solid_part(attributes: Sequence[Attribute], marked: Marked, series: Series) -> Iterator[Measurement]:

@@ -14,7 +14,7 @@ from itertools import islice
 import numpy as np
 
 from dicom_io.phantom.lesion import Lesion, LesionKind
-from dicom_io.phantom.patient import Visit, draw_patient
+from dicom_io.phantom.patient import Patient, Visit, draw_patient
 from dicom_io.phantom.project import radiograph
 from dicom_io.study import Geometry, Modality, Series, Study, Volume
 from expert_models.codes import (
@@ -163,15 +163,7 @@ def ct_pair(seed: int) -> Pair:
         (*_lungs(study.series[0], visit, masks), *_lesions(study.series[0], visit, masks, (then, now)))
         for study, visit in zip(studies, (then, now), strict=True)
     ]
-    return Pair(
-        f"CT of {seed}",
-        (then, now),
-        changes,
-        replace(studies[1], priors=(studies[0],)),
-        _numbered(truth[1]),
-        _numbered(truth[0]),
-        masks,
-    )
+    return _pair(f"CT of {seed}", patient, changes, studies, truth, masks)
 
 
 def film_pair(seed: int) -> Pair:
@@ -201,22 +193,27 @@ def film_pair(seed: int) -> Pair:
                 Finding("f1", CARDIOMEGALY, presence, TRUTH, regions=region, measurements=measured),
             )
         )
-    then, now = patient.visits
+    now = patient.visits[1]
     crossed = {(False, True): (Change.LARGER, Change.NEW), (True, False): (Change.SMALLER, Change.RESOLVED)}
     drawn, called = crossed.get((enlarged[0], enlarged[1]), (None, None))
     changes = {
         name: called if called is not None and Change(each) is drawn else Change(each)
         for name, each in now.changes.items()
     }
-    return Pair(
-        f"films of {seed}",
-        (then, now),
-        changes,
-        replace(studies[1], priors=(studies[0],)),
-        _numbered(truth[1]),
-        _numbered(truth[0]),
-        masks,
-    )
+    return _pair(f"films of {seed}", patient, changes, studies, truth, masks)
+
+
+def _pair(
+    name: str,
+    patient: Patient,
+    changes: Mapping[str, Change],
+    studies: Sequence[Study],
+    truth: Sequence[Sequence[Finding]],
+    masks: MaskShelf,
+) -> Pair:
+    then, now = patient.visits
+    current = replace(studies[1], priors=(studies[0],))
+    return Pair(name, (then, now), changes, current, _numbered(truth[1]), _numbered(truth[0]), masks)
 
 
 def _shown(pair: Pair) -> set[LesionKind]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +13,10 @@ from torch import nn
 from torch.nn import functional
 
 from expert_models.card import Card
+from expert_models.once import Once
 from expert_models.preprocess import Letterbox, network_input
-from expert_models.runtime import Run, runner
-from expert_models.segment import load_network
+from expert_models.runtime import Run
+from expert_models.segment import loaded_runner
 
 Mask = npt.NDArray[np.bool_]  # (rows, columns)
 Float32 = npt.NDArray[np.float32]
@@ -69,17 +69,15 @@ class FindingsReader:
     def __init__(self, card: Card, device: str = "cpu", network: nn.Module | None = None) -> None:
         self.card = card
         self.device = device
-        self._run: Run | None = network
-        self._loading = Lock()
+        self._run: Once[Run] = Once(lambda: network or loaded_runner(card, device))
 
     def read(self, picture: Float32, right_lung: Mask, left_lung: Mask) -> Reading:
         """Read a picture (rows, columns) in [0, 1] whose lungs are outlined, masks of the same shape."""
         rows, columns = self.card.input.size
         frame, box = network_input(picture, (rows, columns))
         halves = halves_of_chest(*(box.lay(lung.astype(np.float32)) > 0.5 for lung in (right_lung, left_lung)))
-        run = self._loaded()
         with torch.inference_mode():
-            maps, scores = run(
+            maps, scores = self._run()(
                 torch.from_numpy(np.ascontiguousarray(frame))[None, None].to(self.device),
                 torch.from_numpy(halves[None]).float().to(self.device),
             )
@@ -94,12 +92,6 @@ class FindingsReader:
             halves=halves,
             box=box,
         )
-
-    def _loaded(self) -> Run:
-        with self._loading:
-            if self._run is None:
-                self._run = runner(load_network(self.card, self.device), self.device)
-            return self._run
 
 
 def halves_of_chest(right_lung: Mask, left_lung: Mask) -> Mask:

@@ -7,7 +7,6 @@ an expert on the picture itself: the panel asks it first, and takes what it find
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,10 +16,13 @@ from dicom_io.study import Series
 from expert_models.card import Card, packaged_card
 from expert_models.codes import PICTURE_FITNESS
 from expert_models.finding import Code, ExpertTag, Finding, Presence
+from expert_models.once import Once
 from expert_models.ports import Masks
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from expert_models.runtime import Run
 
 CARD = "cxr-input"
 MIRRORED = "mirrored"  # the label that is told, and never refused: a heart may lie on the right
@@ -103,8 +105,7 @@ class RadiographInput:
     def __init__(self, device: str = "cpu", card: Card | None = None, network: nn.Module | None = None) -> None:
         """network: to be used instead of the card's weights, in training. It runs on the CPU: it is tiny."""
         self._card = card or packaged_card(CARD)
-        self._network = network
-        self._building = Lock()
+        self._run: Once[Run] = Once(lambda: network or self._loaded())
 
     @property
     def tag(self) -> ExpertTag:
@@ -140,20 +141,18 @@ class RadiographInput:
         rows, columns = self._card.input.size
         frame, _ = network_input(picture, (rows, columns))
         with torch.inference_mode():
-            logits = self._loaded()(torch.from_numpy(frame)[None, None])[0]
+            logits = self._run()(torch.from_numpy(frame)[None, None])[0]
         return {label.name: float(value) for label, value in zip(self._card.labels, logits.sigmoid(), strict=True)}
 
     def prepare(self) -> None:
         """Load the weights now."""
-        self._loaded()
+        self._run()
 
-    def _loaded(self) -> nn.Module:
-        with self._building:
-            if self._network is None:
-                from expert_models.segment import load_network
+    def _loaded(self) -> Run:
+        # Here and not above: naming the expert must not cost the seconds that torch and MONAI take to load.
+        from expert_models.segment import loaded_runner
 
-                self._network = load_network(self._card)
-        return self._network
+        return loaded_runner(self._card)
 
 
 def said(concept: Code) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch import nn
 from expert_models.card import Card, checked_weights, imported
 from expert_models.errors import CardInvalid, WeightsMismatch
 from expert_models.measure import dice
-from expert_models.precision import half_precision
+from expert_models.once import Once
 from expert_models.preprocess import Letterbox, network_input
 from expert_models.runtime import Run, runner
 
@@ -47,6 +46,11 @@ def load_network(card: Card, device: str = "cpu") -> nn.Module:
     return network.to(device).eval()
 
 
+def loaded_runner(card: Card, device: str = "cpu") -> Run:
+    """The card's network with its weights, on the runtime that is chosen; raises as `load_network` and `runner` do."""
+    return runner(load_network(card, device), device)
+
+
 Frame = npt.NDArray[np.float32]  # (rows, columns) of the network's input
 SMALLER = 0.8  # of a second look at every picture: anatomy is outlined alike at both sizes, imagined anatomy is not
 
@@ -69,8 +73,7 @@ class Segmenter:
     def __init__(self, card: Card, device: str = "cpu", network: nn.Module | None = None) -> None:
         self.card = card
         self.device = device
-        self._run: Run | None = network
-        self._loading = Lock()
+        self._run: Once[Run] = Once(lambda: network or loaded_runner(card, device))
 
     def segment(self, picture: npt.NDArray[np.float32]) -> Segmented:
         """Masks of a picture (rows, columns) in [0, 1], at the picture's own resolution."""
@@ -88,17 +91,10 @@ class Segmenter:
 
     def probabilities(self, frame: Frame) -> Frame:
         """(rows, columns) as `network_input` gives it -> (labels, rows, columns) in [0, 1]."""
-        run = self._loaded()
-        with torch.inference_mode(), half_precision(self.device):
-            logits = run(torch.from_numpy(np.ascontiguousarray(frame))[None, None].to(self.device))
+        with torch.inference_mode():
+            logits = self._run()(torch.from_numpy(np.ascontiguousarray(frame))[None, None].to(self.device))
         found: Frame = torch.sigmoid(logits[0].float()).cpu().numpy()
         return found
-
-    def _loaded(self) -> Run:
-        with self._loading:
-            if self._run is None:
-                self._run = runner(load_network(self.card, self.device), self.device)
-            return self._run
 
 
 def _resized(picture: Frame, factor: float) -> Frame:

@@ -20,7 +20,7 @@ from torch.nn import functional
 from expert_models.ct_chest_network import chest_card, network_input
 from expert_models.precision import half_precision, training_device
 from expert_models.segment import build_network
-from expert_models.train.checkpoint import average, keep, resume
+from expert_models.train.checkpoint import Curve, Training
 from expert_models.train.ct_chest_scenes import ChestScene, chest_scene, patch_of
 
 Progress = Callable[[str], None]
@@ -42,12 +42,10 @@ class Plan:
     keep_every: int = 100
 
 
-def train(
-    out: Path, *, progress: Progress | None = None, plan: Plan | None = None
-) -> tuple[dict[str, Tensor], list[tuple[int, float]]]:
-    """Train to the end of the plan, going on from a checkpoint in out: averaged weights, and (step, loss).
+def train(out: Path, *, progress: Progress | None = None, plan: Plan | None = None) -> tuple[dict[str, Tensor], Curve]:
+    """Train to the end of the plan, going on from a checkpoint in out: averaged weights, and the curve.
 
-    The curve holds the steps since the run was last taken up. ValueError when the checkpoint is of another plan.
+    ValueError when the checkpoint is of another plan.
     """
     plan, say = plan or Plan(), progress or (lambda _: None)
     card = chest_card()
@@ -55,15 +53,12 @@ def train(
     device = training_device()
     network = build_network(card).to(device)
     nn.Module.to(network, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    averaged = {name: value.detach().clone() for name, value in network.state_dict().items()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=0.02)
-    out.mkdir(parents=True, exist_ok=True)
-    first = resume(out / CHECKPOINT, network, averaged, optimizer, str(plan))
+    run = Training(out / CHECKPOINT, network, optimizer, plan)
     scenes = drawn_scenes(out / SCENES, plan, card.input.spacing_mm[0], say)
     overlap = DiceLoss(sigmoid=True, batch=True, smooth_nr=30.0, smooth_dr=30.0)
-    curve: list[tuple[int, float]] = []
     network.train()
-    for step in range(first, plan.steps):
+    for step in range(run.done, plan.steps):
         for group in optimizer.param_groups:
             falling = 0.02 + 0.49 * (1 + math.cos(math.pi * step / plan.steps))
             group["lr"] = plan.rate * min(1.0, (step + 1) / 100) * falling
@@ -78,14 +73,12 @@ def train(
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 2.0)
         optimizer.step()
-        done = step + 1
-        average(averaged, network, min(plan.average, done / (done + 20)))
-        curve.append((step, float(loss.detach())))
-        if done % 50 == 0:
-            say(f"step {done}/{plan.steps} loss {np.mean([value for _, value in curve[-50:]]):.4f}")
-        if done % plan.keep_every == 0 or done == plan.steps:
-            keep(out / CHECKPOINT, network, averaged, optimizer, str(plan), done)
-    return averaged, curve
+        run.took(loss, min(plan.average, (step + 1) / (step + 21)))
+        if run.done % 50 == 0:
+            say(f"step {run.done}/{plan.steps} loss {run.recent_loss(50):.4f}")
+        if run.done % plan.keep_every == 0 or run.done == plan.steps:
+            run.keep()
+    return run.averaged, run.curve
 
 
 def batch_of(scenes: Sequence[ChestScene], plan: Plan, step: int) -> tuple[Tensor, Tensor, Tensor]:

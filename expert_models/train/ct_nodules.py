@@ -19,8 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from monai.losses.dice import DiceCELoss
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dicom_io.phantom.patient import LesionKind, Visit, draw_patient
@@ -30,6 +29,7 @@ from expert_models.ct_nodules import logits_on, network_input
 from expert_models.ct_paste import Crop, nodule_crops, read_ct, read_nifti
 from expert_models.precision import half_precision, training_device
 from expert_models.segment import build_network
+from expert_models.train.checkpoint import Training
 from expert_models.train.ct_scenes import Scene, Shares, draw_patch, scene_of
 
 Progress = Callable[[str], None]
@@ -59,8 +59,7 @@ def train(
     """Train to the end of the plan, going on from a checkpoint in out, and return the weights written there.
 
     data: a folder laid out like the development data; None trains on phantoms alone. The GPU is used when there is one.
-    ValueError when the checkpoint is
-    of another plan.
+    ValueError when the checkpoint is of another plan.
     """
     plan, say = plan or Plan(), progress or (lambda _: None)
     card = packaged_card("ct-nodules")
@@ -68,18 +67,15 @@ def train(
     device = training_device()
     network = build_network(card).to(device)
     nn.Module.to(network, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    averaged = {name: value.detach().clone() for name, value in network.state_dict().items()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=0.02)
-    out.mkdir(parents=True, exist_ok=True)
-    first = _resume(out / CHECKPOINT, network, averaged, optimizer, plan)
+    run = Training(out / CHECKPOINT, network, optimizer, plan)
     crops = training_crops(data) if data else []
     say(f"{len(crops)} real nodules of {len({crop.patient for crop in crops})} training patients")
     scenes = _scenes(card, data, plan, say)
     loss_of = DiceCELoss(sigmoid=True, batch=True, weight=torch.tensor([4.0], device=device), lambda_ce=3.0)
-    recent: list[float] = []
-    if first:  # a checkpoint was written right after a search
-        _mine(card, averaged, scenes, plan, first, say)
-    for step in range(first, plan.steps):
+    if run.done:  # a checkpoint was written right after a search
+        _mine(card, run.averaged, scenes, plan, run.done, say)
+    for step in range(run.done, plan.steps):
         for group in optimizer.param_groups:
             falling = 0.02 + 0.49 * (1 + math.cos(math.pi * step / plan.steps))
             group["lr"] = plan.rate * min(1.0, (step + 1) / 100) * falling
@@ -93,15 +89,15 @@ def train(
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 2.0)
         optimizer.step()
-        done = step + 1
-        _average(averaged, network, min(plan.average, done / (done + 20)))
-        recent.append(float(loss.detach()))
-        if done % 50 == 0:
-            say(f"step {done}/{plan.steps} loss {np.mean(recent[-50:]):.4f}")
-        if done % plan.mine_every == 0:
-            _mine(card, averaged, scenes, plan, done, say)
-            _checkpoint(out, network, averaged, optimizer, plan, done)
-    _checkpoint(out, network, averaged, optimizer, plan, plan.steps)
+        run.took(loss, min(plan.average, (step + 1) / (step + 21)))
+        if run.done % 50 == 0:
+            say(f"step {run.done}/{plan.steps} loss {run.recent_loss(50):.4f}")
+        if run.done % plan.mine_every == 0:
+            _mine(card, run.averaged, scenes, plan, run.done, say)
+            run.keep()
+    run.keep()
+    half = {name: each.cpu().half() if each.is_floating_point() else each.cpu() for name, each in run.averaged.items()}
+    save_file({name: value.contiguous() for name, value in half.items()}, out / WEIGHTS)
     return out / WEIGHTS
 
 
@@ -168,14 +164,6 @@ def _batch(
     return picture.contiguous(memory_format=torch.channels_last_3d), truth
 
 
-def _average(averaged: dict[str, Tensor], network: nn.Module, keep: float) -> None:
-    for name, value in network.state_dict().items():
-        if value.is_floating_point():
-            averaged[name].lerp_(value, 1 - keep)
-        else:
-            averaged[name].copy_(value)
-
-
 def _mine(
     card: Card, averaged: dict[str, Tensor], scenes: Sequence[Scene], plan: Plan, step: int, say: Progress
 ) -> None:
@@ -207,41 +195,3 @@ def _near(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     from scipy import ndimage
 
     return np.asarray(ndimage.maximum_filter(inside, size=7), dtype=bool)
-
-
-def _resume(
-    path: Path, network: nn.Module, averaged: dict[str, Tensor], optimizer: torch.optim.Optimizer, plan: Plan
-) -> int:
-    if not path.exists():
-        return 0
-    with safe_open(path, "pt") as file:
-        notes = file.metadata() or {}
-    if notes.get("plan") != str(plan):
-        raise ValueError(f"{path.name} is of another run: remove it, or train into another folder")
-    tensors = load_file(path)
-    network.load_state_dict({name[4:]: value for name, value in tensors.items() if name.startswith("net.")})
-    for name, value in averaged.items():
-        value.copy_(tensors[f"avg.{name}"])
-    state = optimizer.state_dict()
-    state["state"] = {}
-    for name, value in tensors.items():
-        if name.startswith("opt."):
-            _, index, key = name.split(".")
-            state["state"].setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict(state)
-    return int(notes["step"])
-
-
-def _checkpoint(
-    out: Path, network: nn.Module, averaged: dict[str, Tensor], optimizer: torch.optim.Optimizer, plan: Plan, step: int
-) -> None:
-    tensors = {f"net.{name}": value.detach().contiguous() for name, value in network.state_dict().items()}
-    tensors |= {f"avg.{name}": value.clone().contiguous() for name, value in averaged.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"opt.{index}.{name}": value.contiguous() for name, value in state.items()}
-    partial = out / f"{CHECKPOINT}.partial"
-    tensors = {name: value.cpu() for name, value in tensors.items()}
-    save_file(tensors, partial, {"step": str(step), "plan": str(plan)})
-    partial.replace(out / CHECKPOINT)
-    half = {name: value.cpu().half() if value.is_floating_point() else value.cpu() for name, value in averaged.items()}
-    save_file({name: value.contiguous() for name, value in half.items()}, out / WEIGHTS)

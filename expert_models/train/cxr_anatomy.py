@@ -7,7 +7,6 @@ from (seed, step), so a run that was interrupted goes on exactly where it stood.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,14 +16,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from expert_models.encoder import LightUNet, start_from_imagenet
 from expert_models.precision import half_precision, training_device
 from expert_models.train.augment import varied
+from expert_models.train.checkpoint import Curve, Training
 
 Progress = Callable[[str], None]
 Float32 = npt.NDArray[np.float32]
@@ -91,20 +89,18 @@ def train(
     out: Path,
     progress: Progress,
     start: LightUNet | None = None,
-) -> tuple[LightUNet, list[tuple[int, float]]]:
+) -> tuple[LightUNet, Curve]:
     """Train to the end of the plan and return the averaged network, on the CPU, with its curve of (step, loss).
 
     The GPU is used when there is one. out: a folder for the checkpoint, from which an interrupted run of the same plan
-    goes on.
+    goes on. ValueError when the checkpoint there is of another plan.
     """
     device = training_device()
     network = (start or new_network(plan)).train().to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=0.02, betas=(0.9, 0.98))
-    averaged = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    checkpoint = out / "cxr-anatomy.checkpoint.safetensors"
-    first, curve = _resume(checkpoint, network, averaged, optimizer, plan)
-    for step in range(first, plan.steps):
+    run = Training(out / "cxr-anatomy.checkpoint.safetensors", network, optimizer, plan)
+    for step in range(run.done, plan.steps):
         for group in optimizer.param_groups:
             group["lr"] = plan.rate * _schedule(step, plan.steps)
         pictures, masks, known = (each.to(device) for each in _batch(groups, plan, step))
@@ -116,18 +112,13 @@ def train(
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 3.0)
         optimizer.step()
-        keep = min(plan.average, (step + 1) / (step + 20))
-        for name, value in network.state_dict().items():
-            if value.is_floating_point():
-                averaged[name].lerp_(value, 1 - keep)
-        curve.append((step, float(loss.detach())))
-        if (step + 1) % REPORT_EVERY == 0:
-            recent = float(np.mean([value for _, value in curve[-REPORT_EVERY:]]))
-            progress(f"step {step + 1}/{plan.steps} loss {recent:.4f}")
-        if (step + 1) % CHECKPOINT_EVERY == 0:
-            _save(checkpoint, network, averaged, optimizer, plan, step + 1, curve)
-    network.load_state_dict(averaged)
-    return network.cpu().eval(), curve
+        run.took(loss, min(plan.average, (step + 1) / (step + 20)))
+        if run.done % REPORT_EVERY == 0:
+            progress(f"step {run.done}/{plan.steps} loss {run.recent_loss(REPORT_EVERY):.4f}")
+        if run.done % CHECKPOINT_EVERY == 0:
+            run.keep()
+    network.load_state_dict(run.averaged)
+    return network.cpu().eval(), run.curve
 
 
 def segmentation_loss(logits: Tensor, masks: Tensor, known: Tensor) -> Tensor:
@@ -156,50 +147,3 @@ def _batch(groups: Mapping[str, Group], plan: Plan, step: int) -> tuple[Tensor, 
     known = torch.cat([group.known[index] for group, index in parts])
     pictures, masks = varied(pictures, masks, generator)
     return pictures, masks, known
-
-
-def _save(
-    path: Path,
-    network: nn.Module,
-    averaged: Mapping[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-    plan: Plan,
-    step: int,
-    curve: list[tuple[int, float]],
-) -> None:
-    tensors = {f"network.{name}": value.contiguous() for name, value in network.state_dict().items()}
-    tensors |= {f"averaged.{name}": value.clone().contiguous() for name, value in averaged.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value.contiguous() for name, value in state.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    tensors = {name: value.cpu() for name, value in tensors.items()}
-    save_file(tensors, partial, metadata={"step": str(step), "seed": str(plan.seed), "curve": json.dumps(curve)})
-    partial.replace(path)
-
-
-def _resume(
-    path: Path,
-    network: nn.Module,
-    averaged: dict[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-    plan: Plan,
-) -> tuple[int, list[tuple[int, float]]]:
-    if not path.is_file():
-        return 0, []
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-    if int(metadata["seed"]) != plan.seed or int(metadata["step"]) > plan.steps:
-        raise ValueError(f"{path.name} is of another run: remove it, or train into another folder")
-    tensors = load_file(path)
-    network.load_state_dict({name[8:]: value for name, value in tensors.items() if name.startswith("network.")})
-    for name, value in averaged.items():
-        value.copy_(tensors[f"averaged.{name}"])
-    state = optimizer.state_dict()
-    state["state"] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".")
-            state["state"].setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict(state)
-    return int(metadata["step"]), [(int(step), float(loss)) for step, loss in json.loads(metadata["curve"])]

@@ -10,7 +10,6 @@ run that was interrupted goes on where it stood.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,15 +26,13 @@ from expert_models.card import checked_weights, packaged_card
 from expert_models.chest_radiograph import CARD as ANATOMY
 from expert_models.findings_network import STRIDE, FindingsNetwork
 from expert_models.precision import training_device
-from expert_models.train import checkpoint
 from expert_models.train.augment import exposed, moved, with_devices
+from expert_models.train.checkpoint import Curve, Training
 from expert_models.train.findings_films import LABELS, Film
 
 Progress = Callable[[str], None]
-Curve = list[tuple[int, float]]
 
 CHECKPOINT = "cxr-findings.checkpoint.safetensors"
-CURVE = "cxr-findings.curve.json"
 MOVED, EXPOSED, COVERED = 0.6, 0.6, 0.4  # how far a film is moved; how often it is exposed anew, and covered by things
 FROZEN_STAGES = 2  # of the encoder: edges and textures, which cost most of a step to train again
 
@@ -113,11 +110,8 @@ def train(
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=plan.rate, weight_decay=0.03, betas=(0.9, 0.98))
-    averaged = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    out.mkdir(parents=True, exist_ok=True)
-    first = checkpoint.resume(out / CHECKPOINT, network, averaged, optimizer, str(plan))
-    curve = _kept_curve(out / CURVE, first)
-    for step in range(first, plan.steps):
+    run = Training(out / CHECKPOINT, network, optimizer, plan)
+    for step in range(run.done, plan.steps):
         for group in optimizer.param_groups:
             group["lr"] = plan.rate * min(1.0, (step + 1) / 60) * _falling(step, plan.steps)
         batch = [each.to(device) for each in drawn_batch(groups, plan, step)]
@@ -133,16 +127,13 @@ def train(
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 3.0)
         optimizer.step()
-        done = step + 1
-        checkpoint.average(averaged, network, min(plan.average, done / (done + 20)))
-        curve.append((step, float(loss.detach())))
-        if done % 25 == 0:
-            progress(f"step {done}/{plan.steps} loss {np.mean([value for _, value in curve[-25:]]):.4f}")
-        if done % plan.checkpoint_every == 0:
-            (out / CURVE).write_text(json.dumps(curve))
-            checkpoint.keep(out / CHECKPOINT, network, averaged, optimizer, str(plan), done)
-    network.load_state_dict(averaged)
-    return network.cpu().eval(), curve
+        run.took(loss, min(plan.average, (step + 1) / (step + 21)))
+        if run.done % 25 == 0:
+            progress(f"step {run.done}/{plan.steps} loss {run.recent_loss(25):.4f}")
+        if run.done % plan.checkpoint_every == 0:
+            run.keep()
+    network.load_state_dict(run.averaged)
+    return network.cpu().eval(), run.curve
 
 
 def drawn_batch(groups: Mapping[str, Group], plan: Plan, step: int) -> list[Tensor]:
@@ -203,8 +194,3 @@ def _frozen(network: FindingsNetwork) -> list[nn.Module]:
 
 def _falling(step: int, steps: int) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-def _kept_curve(path: Path, steps: int) -> Curve:
-    """The curve of the first steps of an interrupted run."""
-    return [(int(step), float(loss)) for step, loss in json.loads(path.read_text())[:steps]] if steps else []

@@ -32,7 +32,7 @@ from expert_models.preprocess import network_input
 from expert_models.segment import build_network
 from expert_models.train import unfit
 from expert_models.train.augment import diseased, exposed, moved, with_devices
-from expert_models.train.checkpoint import keep, resume
+from expert_models.train.checkpoint import Curve, Training
 
 Progress = Callable[[str], None]
 Picture = npt.NDArray[np.float32]
@@ -60,9 +60,8 @@ class Pool:
         return len(self.right)
 
 
-def train(card: Card, data: Path | None, out: Path, progress: Progress) -> tuple[nn.Module, list[tuple[int, float]]]:
-    """Train to the end, or go on from the checkpoint in out. Returns the network on the CPU and the (step, loss)
-    since the last start."""
+def train(card: Card, data: Path | None, out: Path, progress: Progress) -> tuple[nn.Module, Curve]:
+    """Train to the end, or go on from the checkpoint in out. Returns the network on the CPU and its curve."""
     out.mkdir(parents=True, exist_ok=True)
     pools = _kept(out / "cxr-input.pictures.safetensors", lambda: training_pools(card, data, progress))
     device = training_device()
@@ -70,10 +69,9 @@ def train(card: Card, data: Path | None, out: Path, progress: Progress) -> tuple
     network = build_network(card).train().to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.02)
-    checkpoint = out / "cxr-input.checkpoint.safetensors"
     plan = f"{STEPS} steps, seed {SEED}, rate {RATE}"
-    curve: list[tuple[int, float]] = []
-    for step in range(resume(checkpoint, network, {}, optimizer, plan), STEPS):
+    run = Training(out / "cxr-input.checkpoint.safetensors", network, optimizer, plan)
+    for step in range(run.done, STEPS):
         for group in optimizer.param_groups:
             group["lr"] = (
                 RATE * min(1.0, (step + 1) / 50) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / STEPS)))
@@ -86,12 +84,12 @@ def train(card: Card, data: Path | None, out: Path, progress: Progress) -> tuple
         mean.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 3.0)
         optimizer.step()
-        curve.append((step, float(mean.detach())))
-        if (step + 1) % REPORT_EVERY == 0:
-            progress(f"step {step + 1}/{STEPS} loss {np.mean([loss for _, loss in curve[-REPORT_EVERY:]]):.4f}")
-        if (step + 1) % CHECKPOINT_EVERY == 0:
-            keep(checkpoint, network, {}, optimizer, plan, step + 1)
-    return network.cpu().eval(), curve
+        run.took(mean, 0.0)  # what ships is the network as it ends
+        if run.done % REPORT_EVERY == 0:
+            progress(f"step {run.done}/{STEPS} loss {run.recent_loss(REPORT_EVERY):.4f}")
+        if run.done % CHECKPOINT_EVERY == 0:
+            run.keep()
+    return network.cpu().eval(), run.curve
 
 
 def training_pools(card: Card, data: Path | None, progress: Progress) -> Mapping[str, Pool]:

@@ -16,7 +16,8 @@ from expert_models.chest_radiograph import CARD as ANATOMY
 from expert_models.chest_radiograph import implausible
 from expert_models.findings_network import FindingsNetwork
 from expert_models.segment import Segmenter
-from expert_models.train.cxr_findings import Curve, Plan, Progress, as_group, train
+from expert_models.train.checkpoint import Curve
+from expert_models.train.cxr_findings import Plan, Progress, as_group, train
 from expert_models.train.findings_films import (
     Film,
     Float32,

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -9,41 +7,8 @@ from torch import nn
 
 from dicom_io.phantom.patient import LesionKind, draw_patient
 from expert_models.ct_chest_network import chest_card, logits_on, network_input
-from expert_models.train.checkpoint import keep, resume
 from expert_models.train.ct_chest import Plan, batch_of
 from expert_models.train.ct_chest_scenes import LABELS, PATCH, TISSUES, ChestScene, patch_of, truth_of
-
-Network = tuple[nn.Module, dict[str, torch.Tensor], torch.optim.Optimizer]
-
-
-def started(seed: int) -> Network:
-    torch.manual_seed(seed)
-    network = nn.Sequential(nn.Conv3d(1, 2, 3), nn.InstanceNorm3d(2, affine=True))
-    averaged = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    return network, averaged, torch.optim.AdamW(network.parameters(), lr=0.1)
-
-
-def step(network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    network(torch.linspace(0, 1, 125).sin().reshape(1, 1, 5, 5, 5)).pow(3).sum().backward()
-    optimizer.step()
-    optimizer.zero_grad()
-
-
-def test_an_interrupted_run_goes_on_where_it_stood(tmp_path: Path) -> None:
-    network, averaged, optimizer = started(1)
-    step(network, optimizer)
-    keep(tmp_path / "run.safetensors", network, averaged, optimizer, "plan", 1)
-    other, its_average, its_optimizer = started(2)
-    assert resume(tmp_path / "run.safetensors", other, its_average, its_optimizer, "plan") == 1
-    step(network, optimizer)
-    step(other, its_optimizer)
-    for one, two in zip(network.state_dict().values(), other.state_dict().values(), strict=True):
-        torch.testing.assert_close(one, two, rtol=0, atol=0)
-    for name, value in averaged.items():
-        torch.testing.assert_close(its_average[name], value, rtol=0, atol=0)
-    with pytest.raises(ValueError, match="another run"):
-        resume(tmp_path / "run.safetensors", *started(3), "another plan")
-    assert resume(tmp_path / "none.safetensors", *started(3), "plan") == 0
 
 
 def drawn() -> ChestScene:
