@@ -17,6 +17,7 @@ from expert_models.codes import (
     LUNG_NODULE,
     MILLILITER,
     MILLIMETER,
+    PLEURAL_EFFUSION,
     RATIO,
     VOLUME,
 )
@@ -197,3 +198,18 @@ def test_lesions_that_nobody_can_tell_apart_are_not_compared(make: Any) -> None:
     assert changes_of(now, [volume(lesion, 9, "1.2")], then, [volume(lesion, 5, "1.9")]) == []
     (alone,) = changes_of(now, [one], then, [before])
     assert alone.change is Change.LARGER
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (PRESENT, PRESENT, []),  # neither larger nor stable: nothing measures it
+        (ABSENT, PRESENT, [Change.NEW]),
+        (PRESENT, ABSENT, [Change.RESOLVED]),
+    ],
+)
+def test_a_shadow_on_films_has_no_size(make: Any, before: Presence, after: Presence, expected: list[Change]) -> None:
+    now, then = make.study(make.film()), make.study(make.film("1.9"), uid="2.0")
+    current = make.found(PLEURAL_EFFUSION, after, series_uid="1.1")
+    prior = make.found(PLEURAL_EFFUSION, before, series_uid="1.9")
+    assert [each.change for each in changes_of(now, [current], then, [prior])] == expected

@@ -23,7 +23,7 @@ from expert_models.codes import (
 )
 from expert_models.compare import compare_findings
 from expert_models.finding import Attribute, Change, Code, Comparison, Finding, Measurement
-from expert_models.growth import doubling_time
+from expert_models.growth import doubling_time, growth_between
 from expert_models.wire import CarriedMasks
 
 FIRST = datetime(2025, 1, 1, 8, 0)
@@ -48,7 +48,7 @@ def test_a_volume_that_doubles(make: Any, before: float, after: float, days: int
     assert (time.value, time.unit) == (pytest.approx(expected), DAY)
 
 
-@given(st.floats(0.01, 100), st.floats(1.26, 50), st.integers(1, 4000))
+@given(st.floats(0.91, 100), st.floats(1.26, 50), st.integers(1, 4000))  # from 8 mm on, 25 % are enough
 def test_the_volume_after_the_doubling_time_is_twice_the_first(make: Any, ml: float, factor: float, days: int) -> None:
     time = doubling_time(sized(make, ml), sized(make, ml * factor), FIRST, FIRST + timedelta(days=days))
     assert time is not None
@@ -84,6 +84,49 @@ def test_a_comparison_holds_it_with_the_dates_of_the_two_studies(make: Any) -> N
     assert grown.doubling_time.value == pytest.approx(365)
     (shrunk,) = compare_findings(now, [sized(make, 1.0)], then, [sized(make, 2.0, "1.9")], CarriedMasks()).comparisons
     assert shrunk.doubling_time is None
+
+
+@pytest.mark.parametrize(
+    ("before", "factor", "expected"),
+    [  # a ball of 6 mm holds 0.113 mL, one of 10 mm 0.524 mL, one of 14 mm 1.437 mL; limits: docs/experts.md
+        (0.113, 1.42, Change.STABLE),
+        (0.113, 1.44, Change.LARGER),
+        (0.113, 1 / 1.42, Change.STABLE),
+        (0.113, 1 / 1.44, Change.SMALLER),
+        (0.524, 1.24, Change.STABLE),
+        (0.524, 1.26, Change.LARGER),
+        (1.437, 1.24, Change.STABLE),
+        (1.437, 1.26, Change.LARGER),
+        (1.437, 0.76, Change.STABLE),  # 25 % downwards too, though 1 / 1.25 is 20 %
+        (1.437, 0.74, Change.SMALLER),
+    ],
+)
+def test_a_small_nodule_must_change_by_more(make: Any, before: float, factor: float, expected: Change) -> None:
+    change, growth = growth_between(sized(make, before), sized(make, before * factor))
+    assert (change, growth) == (expected, pytest.approx(factor - 1))
+
+
+@pytest.mark.parametrize(("before", "stable", "larger"), [(0.113, 2.2, 2.3), (0.524, 1.44, 1.46), (1.437, 1.35, 1.36)])
+@pytest.mark.parametrize("kind", [GROUND_GLASS, PART_SOLID])
+def test_a_subsolid_nodule_must_change_by_more(
+    make: Any, kind: Code, before: float, stable: float, larger: float
+) -> None:
+    old = sized(make, before)  # it is enough that one of the two is called so
+    assert growth_between(old, sized(make, before * stable, kind=kind))[0] is Change.STABLE
+    assert growth_between(old, sized(make, before * larger, kind=kind))[0] is Change.LARGER
+
+
+@given(st.floats(0.02, 5.0), st.floats(0.02, 5.0), st.floats(1.0, 5.0))
+def test_more_growth_is_never_less_of_a_change(make: Any, before: float, after: float, more: float) -> None:
+    order = [Change.SMALLER, Change.STABLE, Change.LARGER]
+    changes = [growth_between(sized(make, before), sized(make, each))[0] for each in (after, after * more)]
+    first, second = (order.index(each) for each in changes if each is not None)
+    assert first <= second
+
+
+def test_other_diseases_have_no_limit_by_size(make: Any) -> None:
+    fluid = [sized(make, ml, concept=CONSOLIDATION) for ml in (0.1, 0.13)]
+    assert growth_between(*fluid)[0] is Change.LARGER
 
 
 def test_nothing_but_growth_has_a_doubling_time(make: Any) -> None:
