@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import exp
-from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +21,7 @@ from expert_models.card import Card, Label, packaged_card
 from expert_models.chest_radiograph import ChestRadiograph, implausible
 from expert_models.codes import PULMONARY_EDEMA
 from expert_models.finding import Box, Code, ExpertTag, Finding, Presence, Region, Side
+from expert_models.once import Once
 from expert_models.ports import Masks
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ class ChestFindings:
         self._anatomy = packaged_card(chest_radiograph.CARD)
         self._device = device
         self._frontal = ChestRadiograph(device, self._anatomy)
-        self._networks: tuple[Segmenter, FindingsReader] | None = None
-        self._building = Lock()
+        self._networks: Once[tuple[Segmenter, FindingsReader]] = Once(self._loaded)
 
     @property
     def tag(self) -> ExpertTag:
@@ -77,7 +76,7 @@ class ChestFindings:
 
     def read(self, picture: npt.NDArray[np.float32]) -> Reading | str:
         """The network's answers on a picture (rows, columns) in [0, 1]; in one sentence why there are none."""
-        outliner, reader = self._loaded()
+        outliner, reader = self._networks()
         outlined = outliner.segment(picture)
         if reason := implausible(outlined, self._anatomy.calibration):
             return reason
@@ -131,17 +130,11 @@ class ChestFindings:
         return Finding("f1", label.code, Presence.NOT_ASSESSED, self.tag, reason=reason)
 
     def _loaded(self) -> tuple[Segmenter, FindingsReader]:
-        with self._building:
-            if self._networks is None:
-                # Here and not above: naming the expert must not cost the seconds that torch and MONAI take to load.
-                from expert_models.findings_reader import FindingsReader
-                from expert_models.segment import Segmenter
+        # Here and not above: naming the expert must not cost the seconds that torch and MONAI take to load.
+        from expert_models.findings_reader import FindingsReader
+        from expert_models.segment import Segmenter
 
-                self._networks = (
-                    Segmenter(self._anatomy, self._device),
-                    FindingsReader(self._card, self._device, self._network),
-                )
-            return self._networks
+        return Segmenter(self._anatomy, self._device), FindingsReader(self._card, self._device, self._network)
 
 
 def _region(series: Series, mask: npt.NDArray[np.bool_], masks: Masks) -> Region:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +25,7 @@ from expert_models.codes import (
 from expert_models.finding import Box, Code, ExpertTag, Finding, Line, Measurement, Presence, Region
 from expert_models.input_check import refuses_radiograph
 from expert_models.measure import Width, horizontal_width, probability_above
+from expert_models.once import Once
 from expert_models.ports import Masks
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ class ChestRadiograph:
     def __init__(self, device: str = "cpu", card: Card | None = None) -> None:
         self._card = card or packaged_card(CARD)
         self._device = device
-        self._segmenter: Segmenter | None = None
-        self._building = Lock()
+        self._segmenter: Once[Segmenter] = Once(self._loaded)
 
     @property
     def tag(self) -> ExpertTag:
@@ -60,7 +59,7 @@ class ChestRadiograph:
     def examine(self, series: Series, masks: Masks) -> Sequence[Finding]:
         """Lungs, heart and cardiomegaly; all not assessed where no two lungs with a heart between them are seen."""
         picture = np.asarray(series.volume.voxels[0], dtype=np.float32)
-        segmented = self._loaded().segment(picture)
+        segmented = self._segmenter().segment(picture)
         reason = implausible(segmented, self._card.calibration)
         if reason:
             return [
@@ -116,13 +115,10 @@ class ChestRadiograph:
         return Presence.PRESENT if probability > high else Presence.ABSENT
 
     def _loaded(self) -> Segmenter:
-        with self._building:
-            if self._segmenter is None:
-                # Here and not above: naming the expert must not cost the seconds that torch and MONAI take to load.
-                from expert_models.segment import Segmenter
+        # Here and not above: naming the expert must not cost the seconds that torch and MONAI take to load.
+        from expert_models.segment import Segmenter
 
-                self._segmenter = Segmenter(self._card, self._device)
-            return self._segmenter
+        return Segmenter(self._card, self._device)
 
 
 def implausible(segmented: Segmented, limits: Mapping[str, float]) -> str | None:

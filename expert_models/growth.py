@@ -52,7 +52,7 @@ class Repeatability:
 # doi:10.1007/s00330-008-1229-x), and subsolid ones by 35.4 % (Scholten et al., doi:10.1007/s00330-014-3478-1).
 AGREED = 0.25
 SUBSOLID = 0.354
-MEASURED = ((8.0, 0.43),)  # below so many mm of diameter, by bench/repeatability.py
+MEASURED = ((8.0, 0.44),)  # below so many mm of diameter, by bench/repeatability.py
 MEASURED_SUBSOLID = ((8.0, 1.26), (12.0, 0.45))
 # Without volumes. Long axis: 1.5 mm, the growth of Lung-RADS v2022. Cardiothoracic ratio: docs/models/cxr-anatomy.md.
 REPEATABILITY = (

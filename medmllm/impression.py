@@ -9,9 +9,10 @@ from dicom_io.study import Study
 from expert_models import codes
 from expert_models.finding import Change, Code, Comparison, Finding, Presence
 from medmllm import wording
+from medmllm.changes import change_sentence
 from medmllm.lexicon import GENERAL, patterns_for, term_of
 from medmllm.report import Grounding, Section, Sentence
-from medmllm.statements import absent_names, by_size, change_sentence, named, organs_first, size, unique
+from medmllm.statements import absent_names, by_size, named, organs_first, size, unique
 from rag.evidence import Citation, Evidence
 
 URGENCY = (  # most pressing first; a concept that is not listed comes last

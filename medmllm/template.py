@@ -13,10 +13,11 @@ from dicom_io.study import Modality, Series, Study
 from expert_models import codes
 from expert_models.finding import Comparison, Finding
 from medmllm import wording
+from medmllm.changes import comparison_statements
 from medmllm.impression import impression
 from medmllm.report import Grounding, Report, Section, Sentence
 from medmllm.scrub import scrub
-from medmllm.statements import comparison_statements, finding_statements
+from medmllm.statements import finding_statements
 from medmllm.verify import verify
 from rag.evidence import Evidence
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +25,7 @@ from expert_models.codes import (
 )
 from expert_models.ct_axes import Axis, axes_of
 from expert_models.finding import Box, Code, ExpertTag, Finding, Line, Measurement, Presence, Region
+from expert_models.once import Once
 from expert_models.ports import Masks
 
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ class BundleExpert:
         """Raises BundleRefused or CardInvalid when the folder does not hold what was added."""
         self._added: Added = read_added(Path(folder))
         self._device = device
-        self._pipeline: Pipeline | None = None
-        self._building = Lock()
+        self._pipeline: Once[Pipeline] = Once(self._loaded)
 
     @property
     def tag(self) -> ExpertTag:
@@ -68,11 +67,11 @@ class BundleExpert:
 
     def prepare(self) -> None:
         """Check that no file has changed, build the network and load its weights."""
-        self._loaded()
+        self._pipeline()
 
     def examine(self, series: Series, masks: Masks) -> Sequence[Finding]:
         """Each channel of the card, in its order. An organ that is not seen is not assessed; a lesion is absent."""
-        outlined = self._loaded().outline(series.volume)
+        outlined = self._pipeline().outline(series.volume)
         found: list[Finding] = []
         for channel in self._added.card.channels:
             mask = outlined.mask(channel.number, channel.threshold)
@@ -84,14 +83,11 @@ class BundleExpert:
         return found
 
     def _loaded(self) -> Pipeline:
-        with self._building:
-            if self._pipeline is None:
-                from expert_models.bundles.run import Pipeline
+        from expert_models.bundles.run import Pipeline
 
-                added, is_trusted = self._added, self._added.record.is_trusted
-                added.check_files()
-                self._pipeline = Pipeline(added.layout, added.card.settings, self._device, is_trusted=is_trusted)
-            return self._pipeline
+        added, is_trusted = self._added, self._added.record.is_trusted
+        added.check_files()
+        return Pipeline(added.layout, added.card.settings, self._device, is_trusted=is_trusted)
 
     def _organ(self, channel: Channel, mask: Mask, series: Series, masks: Masks) -> list[Finding]:
         if not mask.any():

@@ -31,6 +31,7 @@ from expert_models.precision import half_precision, training_device
 from expert_models.segment import build_network
 from expert_models.train.checkpoint import Training
 from expert_models.train.ct_scenes import Scene, Shares, draw_patch, scene_of
+from expert_models.train.publish import halved
 
 Progress = Callable[[str], None]
 
@@ -96,8 +97,7 @@ def train(
             _mine(card, run.averaged, scenes, plan, run.done, say)
             run.keep()
     run.keep()
-    half = {name: each.cpu().half() if each.is_floating_point() else each.cpu() for name, each in run.averaged.items()}
-    save_file({name: value.contiguous() for name, value in half.items()}, out / WEIGHTS)
+    save_file(halved(run.averaged), out / WEIGHTS)
     return out / WEIGHTS
 
 

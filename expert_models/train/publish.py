@@ -23,7 +23,7 @@ def publish(
     The words of the card are kept. Calibration values that are not given stay as they are; the scores are replaced.
     Raises CardInvalid when the card would no longer be valid; then nothing is written.
     """
-    body = save({name: _halved(value) for name, value in state.items()})
+    body = save(halved(state))
     text = card.read_text(encoding="utf-8")
     text = re.sub(r'(?m)^sha256 = ".*"$', f'sha256 = "{hashlib.sha256(body).hexdigest()}"', text)
     for name, value in calibration.items():
@@ -78,8 +78,10 @@ def draw_curve(curve: Sequence[tuple[int, float]], title: str, out: Path) -> Non
     picture.save(out, optimize=True)
 
 
-def _halved(value: Tensor) -> Tensor:
-    return value.detach().half().contiguous() if value.is_floating_point() else value.detach().contiguous()
+def halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors as they ship: on the CPU, those of floating point in half precision."""
+    placed = {name: value.detach().cpu() for name, value in state.items()}
+    return {n: (each.half() if each.is_floating_point() else each).contiguous() for n, each in placed.items()}
 
 
 def _score(score: Score) -> str:

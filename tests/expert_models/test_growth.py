@@ -89,10 +89,10 @@ def test_a_comparison_holds_it_with_the_dates_of_the_two_studies(make: Any) -> N
 @pytest.mark.parametrize(
     ("before", "factor", "expected"),
     [  # a ball of 6 mm holds 0.113 mL, one of 10 mm 0.524 mL, one of 14 mm 1.437 mL; limits: docs/experts.md
-        (0.113, 1.42, Change.STABLE),
-        (0.113, 1.44, Change.LARGER),
-        (0.113, 1 / 1.42, Change.STABLE),
-        (0.113, 1 / 1.44, Change.SMALLER),
+        (0.113, 1.43, Change.STABLE),
+        (0.113, 1.45, Change.LARGER),
+        (0.113, 1 / 1.43, Change.STABLE),
+        (0.113, 1 / 1.45, Change.SMALLER),
         (0.524, 1.24, Change.STABLE),
         (0.524, 1.26, Change.LARGER),
         (1.437, 1.24, Change.STABLE),
