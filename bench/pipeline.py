@@ -1,6 +1,6 @@
-"""How long a report takes, warm, stage by stage: an X-ray with a prior, and a 200-slice CT.
+"""How long a report takes, warm, stage by stage: an X-ray with a prior, and a CT of 200 slices of 512 x 512.
 
-    python bench/pipeline.py [--slices 200] [--runs 3]
+    python bench/pipeline.py [--slices 200] [--side 512] [--runs 3]
 
 Warm means: the weights are loaded and the library is filled by a first, unmeasured run. The peer in the same run is the
 plain reading of the same files by a pydicom loop (header, pixels, rescale), which any consumer of the study has to pay;
@@ -17,7 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pydicom
+from scipy.ndimage import zoom
 
 from app.bootstrap import Program, open_program
 from app.logs import start_logs
@@ -34,6 +36,7 @@ from expert_models.registry import packaged_experts
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slices", type=int, default=200)
+    parser.add_argument("--side", type=int, default=512, help="rows and columns of a slice")
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
     start_logs("warning", "console")
@@ -44,18 +47,26 @@ def main() -> None:
         for visit in (0, 1):
             write_radiograph(patient, visit, folder / f"xray-{visit}")
         write_ct(patient, 1, folder / "ct")
-        stretch(folder / "ct", arguments.slices)
+        resample(folder / "ct", arguments.slices, arguments.side)
         print_stages("X-ray with a prior", program, [folder / "xray-0"], folder / "xray-1", folder, arguments.runs)
-        print_stages(f"CT of {arguments.slices} slices", program, [], folder / "ct", folder, arguments.runs)
+        title = f"CT of {arguments.slices} slices of {arguments.side} x {arguments.side}"
+        print_stages(title, program, [], folder / "ct", folder, arguments.runs)
 
 
-def stretch(folder: Path, slices: int) -> None:
-    """Resample the phantom's CT along z, so that it has this many slices over the same height."""
+def resample(folder: Path, slices: int, side: int) -> None:
+    """Resample the phantom's CT to this many slices over its height, each a square (side x side) over its width."""
     images = sorted(
         (pydicom.dcmread(path) for path in folder.rglob("*.dcm")), key=lambda image: float(image.SliceLocation)
     )
-    voxels = np.stack([image.pixel_array for image in images])
+    voxels = np.stack([squared(image.pixel_array, side) for image in images])
     low, high = (float(image.ImagePositionPatient[2]) for image in (images[0], images[-1]))
+    widest = max(images[0].Rows, images[0].Columns)
+    spacing_mm = float(images[0].PixelSpacing[0])
+    # Edges of the square in mm, then the centre of its first pixel.
+    left, top = (
+        float(first) - spacing_mm / 2 - (widest - count) // 2 * spacing_mm + widest * spacing_mm / side / 2
+        for first, count in zip(images[0].ImagePositionPatient, (images[0].Columns, images[0].Rows), strict=False)
+    )
     for path in folder.rglob("*.dcm"):
         path.unlink()
     for number, z_mm in enumerate(np.linspace(low, high, slices)):
@@ -63,11 +74,23 @@ def stretch(folder: Path, slices: int) -> None:
         image = images[near].copy()
         image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
         image.InstanceNumber = number + 1
-        image.ImagePositionPatient = [*image.ImagePositionPatient[:2], f"{z_mm:.4f}"]
+        image.Rows = image.Columns = side
+        image.PixelSpacing = [f"{widest * spacing_mm / side:.6f}"] * 2
+        image.ImagePositionPatient = [f"{left:.4f}", f"{top:.4f}", f"{z_mm:.4f}"]
         image.SliceLocation = f"{z_mm:.4f}"
         image.SliceThickness = f"{(high - low) / (slices - 1):.4f}"
         image.PixelData = voxels[near].tobytes()
         image.save_as(folder / f"{number:04d}.dcm", enforce_file_format=True)
+
+
+def squared(pixels: npt.NDArray[np.generic], side: int) -> npt.NDArray[np.generic]:
+    """A slice (rows, columns) amid air, as a square, resampled to side x side."""
+    rows, columns = pixels.shape
+    widest = max(rows, columns)
+    before = [(widest - count) // 2 for count in (rows, columns)]
+    after = [widest - count - first for count, first in zip((rows, columns), before, strict=True)]
+    square = np.pad(pixels, list(zip(before, after, strict=True)), constant_values=pixels.min())
+    return zoom(square, side / widest, order=1, grid_mode=True, mode="nearest")
 
 
 def read_plainly(folder: Path) -> float:

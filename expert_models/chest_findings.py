@@ -18,7 +18,7 @@ import numpy.typing as npt
 from dicom_io.study import Series
 from expert_models import chest_radiograph
 from expert_models.card import Card, Label, packaged_card
-from expert_models.chest_radiograph import ChestRadiograph, implausible
+from expert_models.chest_radiograph import ChestRadiograph, doubt_of_lungs
 from expert_models.codes import PULMONARY_EDEMA
 from expert_models.finding import Box, Code, ExpertTag, Finding, Presence, Region, Side
 from expert_models.once import Once
@@ -78,7 +78,7 @@ class ChestFindings:
         """The network's answers on a picture (rows, columns) in [0, 1]; in one sentence why there are none."""
         outliner, reader = self._networks()
         outlined = outliner.segment(picture)
-        if reason := implausible(outlined, self._anatomy.calibration):
+        if reason := doubt_of_lungs(outlined, self._anatomy.calibration):
             return reason
         return reader.read(picture, outlined.masks["right lung"], outlined.masks["left lung"])
 

@@ -57,40 +57,33 @@ class ChestRadiograph:
         return refuses_radiograph(series, self._card)
 
     def examine(self, series: Series, masks: Masks) -> Sequence[Finding]:
-        """Lungs, heart and cardiomegaly; all not assessed where no two lungs with a heart between them are seen."""
+        """Lungs, heart and cardiomegaly.
+
+        All are not assessed where no two lungs with a heart between them are seen; heart and cardiomegaly where the
+        lungs are sure and the outline of the heart is not.
+        """
         picture = np.asarray(series.volume.voxels[0], dtype=np.float32)
         segmented = self._segmenter().segment(picture)
-        reason = implausible(segmented, self._card.calibration)
-        if reason:
-            return [
-                Finding(f"f{number}", concept, Presence.NOT_ASSESSED, self.tag, reason=reason)
-                for number, concept in enumerate(self.concepts, 1)
-            ]
-        regions = {label.name: _region(series, segmented.masks[label.name], masks) for label in self._card.labels}
+        limits = self._card.calibration
+        if reason := doubt_of_lungs(segmented, limits):
+            return [self._not_assessed(number, concept, reason) for number, concept in enumerate(self.concepts, 1)]
+        if reason := doubt_of_heart(segmented, limits):
+            lungs = self._anatomy(series, segmented.masks, masks, ("right lung", "left lung"))
+            unsure = enumerate((HEART, CARDIOMEGALY), len(lungs) + 1)
+            return [*lungs, *(self._not_assessed(number, concept, reason) for number, concept in unsure)]
         diameters, ratio = _measured(series, segmented.masks)
         probability = self.probability_enlarged(ratio.value, series.view)
-        anatomy = [
-            Finding(
-                f"f{number}",
-                label.code,
-                Presence.PRESENT,
-                self.tag,
-                side=label.side,
-                regions=(regions[label.name],),
-                measurements=(*diameters, ratio) if label.code == HEART else (),
-            )
-            for number, label in enumerate(self._card.labels, 1)
-        ]
+        *lungs, heart = self._anatomy(series, segmented.masks, masks, ("right lung", "left lung", "heart"))
+        heart = replace(heart, measurements=(*diameters, ratio))
         enlarged = replace(
-            anatomy[-1],
-            id=f"f{len(anatomy) + 1}",
+            heart,
+            id=f"f{len(lungs) + 2}",
             concept=CARDIOMEGALY,
             presence=self._presence(probability),
             probability=probability,
-            regions=(regions["heart"],),
             measurements=(ratio,),
         )
-        return [*anatomy, enlarged]
+        return [*lungs, heart, enlarged]
 
     def probability_enlarged(self, ratio: float, view: str | None) -> float:
         """Calibrated probability that the true ratio is above the limit of the view.
@@ -108,6 +101,26 @@ class ChestRadiograph:
                 return probability
         return sum(by_view.values()) / 2
 
+    def _anatomy(
+        self, series: Series, outlines: Mapping[str, npt.NDArray[np.bool_]], masks: Masks, names: Sequence[str]
+    ) -> list[Finding]:
+        """What was outlined under these names, without measurements."""
+        labels = {label.name: label for label in self._card.labels}
+        return [
+            Finding(
+                f"f{number}",
+                labels[name].code,
+                Presence.PRESENT,
+                self.tag,
+                side=labels[name].side,
+                regions=(_region(series, outlines[name], masks),),
+            )
+            for number, name in enumerate(names, 1)
+        ]
+
+    def _not_assessed(self, number: int, concept: Code, reason: str) -> Finding:
+        return Finding(f"f{number}", concept, Presence.NOT_ASSESSED, self.tag, reason=reason)
+
     def _presence(self, probability: float) -> Presence:
         low, high = self._card.indeterminate or (0.5, 0.5)
         if low <= probability <= high:
@@ -121,8 +134,10 @@ class ChestRadiograph:
         return Segmenter(self._card, self._device)
 
 
-def implausible(segmented: Segmented, limits: Mapping[str, float]) -> str | None:
-    """Why the masks cannot be the lungs and heart of a chest radiograph; None when they can.
+def doubt_of_lungs(segmented: Segmented, limits: Mapping[str, float]) -> str | None:
+    """Why the masks cannot be the two lungs of a chest radiograph with a heart between them; None when they can.
+
+    The heart need only be there, and in its place: whether its outline is sure, `doubt_of_heart` says.
 
     limits: the card's calibration: smallest_lung and smallest_heart (share of the picture), lowest_confidence, and
     lowest_agreement (between the outlines of the picture and of its smaller copy).
@@ -131,14 +146,26 @@ def implausible(segmented: Segmented, limits: Mapping[str, float]) -> str | None
         smallest = limits["smallest_heart" if name == "heart" else "smallest_lung"]
         if mask.mean() < smallest:
             return f"no {name} could be outlined, so this may not be a frontal chest radiograph"
-        sure = segmented.confidence[name] >= limits["lowest_confidence"]
-        if not sure or segmented.agreement[name] < limits["lowest_agreement"]:
-            return f"the outline of the {name} is too uncertain to be measured"
+    for name in ("right lung", "left lung"):
+        if reason := _unsure(name, segmented, limits):
+            return reason
     right, left, heart = (centre(segmented.masks[name]) for name in ("right lung", "left lung", "heart"))
     if not right[1] < heart[1] < left[1]:
         return "the heart does not lie between the two lungs, so the outlines are not trusted"
     if heart[0] < (right[0] + left[0]) / 2:
         return "the heart lies in the upper half of the lungs, so the picture may be upside down"
+    return None
+
+
+def doubt_of_heart(segmented: Segmented, limits: Mapping[str, float]) -> str | None:
+    """Why the outline of the heart is not to be measured, the doubts about the lungs first; None when it is."""
+    return doubt_of_lungs(segmented, limits) or _unsure("heart", segmented, limits)
+
+
+def _unsure(name: str, segmented: Segmented, limits: Mapping[str, float]) -> str | None:
+    sure = segmented.confidence[name] >= limits["lowest_confidence"]
+    if not sure or segmented.agreement[name] < limits["lowest_agreement"]:
+        return f"the outline of the {name} is too uncertain to be measured"
     return None
 
 

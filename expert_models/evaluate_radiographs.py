@@ -1,8 +1,9 @@
 """The chest radiograph expert on labelled radiographs, by the same path as a DICOM file's pixels take.
 
 Lungs Dice is of the union of both lungs, per radiograph; a lung that the annotator left out takes the radiograph out of
-that figure. The ratio's error is against the widths of the drawn masks, read as the expert reads its own. A radiograph
-that the expert does not assess scores a Dice of 0, is left out of ratio and AUROC, and lowers the share assessed.
+that figure. The ratio's error is against the widths of the drawn masks, read as the expert reads its own. An outline
+that the expert withholds, of the heart alone or of all, scores a Dice of 0. Without a ratio a radiograph is left out of
+ratio and AUROC, and lowers the share assessed.
 """
 
 from __future__ import annotations
@@ -53,10 +54,10 @@ def evaluate_packs(
     """The radiograph packs in a folder, `cxr_anatomy` (masks) and `cxr_nih` (labels), without their training rows."""
     metrics: list[Metric] = []
     if (source / "cxr_anatomy" / "index.csv").is_file():
-        radiographs = islice(real_radiographs(source / "cxr_anatomy", _is_held_out), limit)
+        radiographs = islice(real_radiographs(source / "cxr_anatomy", is_held_out), limit)
         metrics += _anatomy(expert, radiographs, progress)
     if (source / "cxr_nih" / "index.csv").is_file():
-        metrics += _labels(expert, islice(_labelled_nih(source / "cxr_nih"), limit), progress)
+        metrics += _labels(expert, islice(labelled_nih(source / "cxr_nih"), limit), progress)
     return metrics
 
 
@@ -162,14 +163,16 @@ def _examined(expert: Expert, series: Series, shelf: MaskShelf) -> Iterable[Find
     return () if expert.refuses(series) else expert.examine(series, shelf)
 
 
-def _labelled_nih(pack: Path) -> Iterator[tuple[str, Series, bool]]:
+def labelled_nih(pack: Path) -> Iterator[tuple[str, Series, bool]]:
+    """Patient, film and whether cardiomegaly was mined from its report, of the rows that are not for training."""
     with (pack / "index.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if _is_held_out(row.get("split", ""))]
+        rows = [row for row in csv.DictReader(file) if is_held_out(row.get("split", ""))]
     for row in rows:
         with Image.open(pack / row["file"]) as image:
             picture = np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255)
         yield row["patient"], as_series(picture, row["view"]), row["Cardiomegaly"] == "1"
 
 
-def _is_held_out(split: str) -> bool:
+def is_held_out(split: str) -> bool:
+    """Whether rows of this split may be scored."""
     return split != "train"

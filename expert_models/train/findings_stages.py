@@ -13,7 +13,7 @@ import numpy as np
 
 from expert_models.card import packaged_card
 from expert_models.chest_radiograph import CARD as ANATOMY
-from expert_models.chest_radiograph import implausible
+from expert_models.chest_radiograph import doubt_of_lungs
 from expert_models.findings_network import FindingsNetwork
 from expert_models.segment import Segmenter
 from expert_models.train.checkpoint import Curve
@@ -80,6 +80,6 @@ class Lungs:
     def __call__(self, picture: Float32) -> tuple[Mask, Mask] | None:
         """Right and left, (rows, columns); None where the anatomy is not plausible."""
         outlined = self._segmenter.segment(picture)
-        if implausible(outlined, self._card.calibration):
+        if doubt_of_lungs(outlined, self._card.calibration):
             return None
         return outlined.masks["right lung"], outlined.masks["left lung"]

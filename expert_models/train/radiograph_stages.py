@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from expert_models.card import packaged_card
-from expert_models.chest_radiograph import CARD, implausible
+from expert_models.chest_radiograph import CARD, doubt_of_heart
 from expert_models.encoder import LightUNet
 from expert_models.preprocess import network_input
 from expert_models.segment import Segmenter
@@ -69,7 +69,7 @@ class _Teacher:
 
     def outline(self, picture: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
         """(3, H, W) probabilities in the frame; None where they are not to be believed."""
-        if implausible(self._segmenter.segment(picture), self._limits):
+        if doubt_of_heart(self._segmenter.segment(picture), self._limits):
             return None
         frame, _ = network_input(picture, self._size)
         return self._segmenter.probabilities(frame)

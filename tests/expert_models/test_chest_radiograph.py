@@ -8,7 +8,7 @@ import pytest
 
 from dicom_io.study import Geometry, Modality, Series, Volume
 from expert_models.card import packaged_card
-from expert_models.chest_radiograph import CARD, ChestRadiograph, centre, implausible
+from expert_models.chest_radiograph import CARD, ChestRadiograph, centre, doubt_of_heart, doubt_of_lungs
 from expert_models.codes import (
     CARDIAC_DIAMETER,
     CARDIOMEGALY,
@@ -21,7 +21,7 @@ from expert_models.codes import (
 )
 from expert_models.finding import Finding, Presence, Side
 from expert_models.measure import dice
-from expert_models.segment import Segmented
+from expert_models.segment import Segmented, Segmenter
 from expert_models.train.phantoms import HELD_OUT, phantom_radiograph
 from expert_models.train.radiographs import Labelled
 
@@ -168,16 +168,40 @@ def shapes(**moved: tuple[int, int]) -> Segmented:
 
 def test_plausible_anatomy_by_hand() -> None:
     limits = {"smallest_lung": 0.02, "smallest_heart": 0.01, "lowest_confidence": 0.75, "lowest_agreement": 0.9}
-    assert implausible(shapes(), limits) is None
-    assert "between the two lungs" in (implausible(shapes(heart=(60, 85)), limits) or "")
-    assert "upside down" in (implausible(shapes(heart=(40, 50)), limits) or "")
+    assert doubt_of_lungs(shapes(), limits) is None
+    assert doubt_of_heart(shapes(), limits) is None
+    assert "between the two lungs" in (doubt_of_lungs(shapes(heart=(60, 85)), limits) or "")
+    assert "upside down" in (doubt_of_lungs(shapes(heart=(40, 50)), limits) or "")
     unsure = replace(shapes(), confidence={"right lung": 0.9, "left lung": 0.6, "heart": 0.9})
-    assert "left lung is too uncertain" in (implausible(unsure, limits) or "")
+    for doubt in (doubt_of_lungs, doubt_of_heart):
+        assert "left lung is too uncertain" in (doubt(unsure, limits) or "")
     torn = replace(shapes(), agreement={"right lung": 0.97, "left lung": 0.97, "heart": 0.8})
-    assert "heart is too uncertain" in (implausible(torn, limits) or "")
-    empty = shapes()
-    empty.masks["right lung"][:] = False  # type: ignore[index]
-    assert "no right lung" in (implausible(empty, limits) or "")
+    assert doubt_of_lungs(torn, limits) is None
+    assert "heart is too uncertain" in (doubt_of_heart(torn, limits) or "")
+    for name in ("right lung", "heart"):
+        empty = shapes()
+        empty.masks[name][:] = False  # type: ignore[index]
+        assert f"no {name}" in (doubt_of_lungs(empty, limits) or "")
+
+
+def test_sure_lungs_stand_beside_a_heart_that_is_not(phantom: Labelled, masks: Any) -> None:
+    card = packaged_card(CARD)
+    agreement = Segmenter(card).segment(phantom.picture).agreement
+    lungs = min(agreement["right lung"], agreement["left lung"])
+    assert agreement["heart"] < lungs
+    strict = replace(card, calibration={**card.calibration, "lowest_agreement": (agreement["heart"] + lungs) / 2})
+    findings = ChestRadiograph(card=strict).examine(series_of(phantom), masks)
+    assert [(each.id, each.concept, each.side, each.presence) for each in findings] == [
+        ("f1", LUNG, Side.RIGHT, Presence.PRESENT),
+        ("f2", LUNG, Side.LEFT, Presence.PRESENT),
+        ("f3", HEART, None, Presence.NOT_ASSESSED),
+        ("f4", CARDIOMEGALY, None, Presence.NOT_ASSESSED),
+    ]
+    for finding, truth in zip(findings[:2], phantom.masks, strict=False):
+        (region,) = finding.regions
+        assert dice(masks.load(region.mask_key)[0], truth[region.box.slices[1:]]) > 0.9
+    assert [each.reason for each in findings[2:]] == ["the outline of the heart is too uncertain to be measured"] * 2
+    assert not findings[2].measurements
 
 
 def test_the_centre_of_a_mask_by_hand() -> None:
