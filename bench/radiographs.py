@@ -1,10 +1,10 @@
-"""What docs/models/cxr-anatomy.md states and `wetread evaluate experts` does not measure, on phantoms kept from training.
+"""What docs/models/cxr-anatomy.md states beside `wetread evaluate experts`, on phantoms kept from training.
 
     python bench/radiographs.py [--data ../shared/data] [--overlays OUT.png] [--fit 40] [--check 100] [--pairs 24]
 
-Calibration: the error of the measured cardiothoracic ratio on the phantoms from seed 900,000 gives the card's ratio_bias
-(mean) and ratio_spread (root mean square about it, as `probability_above` takes it). The check is on phantoms from seed
-1,000,200, with the card's values as they are: they choose nothing. Repeatability: phantoms from seed 1,000,400 taken
+Calibration: the error of the measured cardiothoracic ratio on the phantoms from seed 900,000 gives the card's values
+ratio_bias (its mean) and ratio_spread (its standard deviation). The check is on phantoms from seed 1,000,200, with the
+card's values as they are: these phantoms choose nothing. Repeatability: phantoms from seed 1,000,400 taken
 twice, with other exposure, collimation and noise. Real films (the rows of cxr_anatomy and cxr_nih that are not for
 training): how alike the outlines of the picture and of its smaller copy are, and what is withheld. Overlays: the worst
 four of sixteen phantoms from seed 1,000,032 above four typical ones, outlines in colour over the truth in yellow.
