@@ -47,9 +47,13 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=24)
     arguments = parser.parse_args()
     expert = ChestRadiograph()
-    fit(expert, range(FITTED, FITTED + arguments.fit))
-    check(expert, range(CHECKED, CHECKED + arguments.check))
-    repeat(expert, range(TWICE, TWICE + arguments.pairs))
+    for part, first, count in (
+        (fit, FITTED, arguments.fit),
+        (check, CHECKED, arguments.check),
+        (repeat, TWICE, arguments.pairs),
+    ):
+        if count:  # 0 leaves a part out
+            part(expert, range(first, first + count))
     if arguments.data:
         agree(arguments.data)
     if arguments.overlays:
