@@ -1,0 +1,314 @@
+"""The multimodal model: pictures, their priors and regions in; words, regions and masks out.
+
+A transformers model like any other (`save_pretrained`, `from_pretrained`, safetensors, Auto classes). Its decoder is
+any causal language model of transformers: one field of the configuration. Pictures are encoded once (`encode`), and
+what they became serves the report, every region and every question after it.
+
+In the text a picture, a volume and a slice stand as runs of their own placeholder token, as many as they have tokens
+(`tokens_of_picture`, `tokens_of_volume`), and a region as one; they are filled in the order in which they come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers.utils.generic import ModelOutput
+
+from medmllm.connector import PlainPacker, RegionTokens, TemporalAlignment, TokenPacker
+from medmllm.vision import LAYERS, STRIDE, PictureEncoder, VolumeEncoder
+
+WINDOWS = 3  # channels of a CT slice: lung, mediastinal and bone window
+
+
+class WetreadConfig(PretrainedConfig):
+    """Sizes of the model.
+
+    decoder: configuration of the causal language model, or its dictionary. width: features of a patch. heads: of every
+    attention of the connector, dividing width. side: rows and columns of a picture or of a slice at full detail;
+    slice_side: of every slice of a volume; both multiples of 32. slabs: of a volume. packing: patches of a token along
+    each axis; 1 switches token packing off. per_patch: see TemporalAlignment. *_token_id: placeholders and <SEG>.
+    """
+
+    model_type = "wetread"
+    sub_configs: ClassVar[dict[str, Any]] = {"decoder": AutoConfig}
+
+    def __init__(
+        self,
+        decoder: PretrainedConfig | dict[str, Any] | None = None,
+        width: int = 192,
+        heads: int = 6,
+        side: int = 256,
+        slice_side: int = 128,
+        slabs: int = 8,
+        packing: int = 2,
+        per_patch: bool = True,
+        dropout: float = 0.1,
+        picture_token_id: int = 0,
+        volume_token_id: int = 1,
+        slice_token_id: int = 2,
+        region_token_id: int = 3,
+        seg_token_id: int = 4,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(decoder, dict):
+            decoder = AutoConfig.for_model(**decoder)
+        self.decoder = decoder if decoder is not None else AutoConfig.for_model("llama")
+        self.width = width
+        self.heads = heads
+        self.side = side
+        self.slice_side = slice_side
+        self.slabs = slabs
+        self.packing = packing
+        self.per_patch = per_patch
+        self.dropout = dropout
+        self.picture_token_id = picture_token_id
+        self.volume_token_id = volume_token_id
+        self.slice_token_id = slice_token_id
+        self.region_token_id = region_token_id
+        self.seg_token_id = seg_token_id
+        super().__init__(**kwargs)
+
+    def get_text_config(self, *args: Any, **kwargs: Any) -> PretrainedConfig:
+        """The decoder's, which is what generation asks for."""
+        return self.decoder
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What a batch of texts speaks of, every kind in the order of its placeholders. Values as the processor makes them.
+
+    pictures: (B, 1, side, side); priors: the same shape, registered where they can be; has_prior: (B,) bool.
+    volumes: (S, 3, slice_side, slice_side) each, feet first; prior_volumes: one or None for each.
+    slices: (K, 3, side, side), at full detail.
+    """
+
+    pictures: Tensor | None = None
+    priors: Tensor | None = None
+    has_prior: Tensor | None = None
+    volumes: Sequence[Tensor] = ()
+    prior_volumes: Sequence[Tensor | None] = ()
+    slices: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Regions:
+    """Regions of pictures and slices, in the order of their placeholders.
+
+    masks: (R, P) share of each patch that is covered; boxes: (R, 4) x1, y1, x2, y2 in [0, 1]; owners: (R,) whose: the
+    pictures first, then the slices.
+    """
+
+    masks: Tensor
+    boxes: Tensor
+    owners: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What the images became. features (B + K, P, width) and fine (B + K, width, side / 4, side / 4): of all planes."""
+
+    picture_tokens: Tensor | None
+    volume_tokens: Tensor | None
+    slice_tokens: Tensor | None
+    features: Tensor | None
+    fine: Tensor | None
+
+
+@dataclass
+class WetreadOutput(ModelOutput):
+    """loss: of words, and of masks that have targets. logits: (B, T, vocabulary). masks: (N, side / 4, side / 4)."""
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    masks: Tensor | None = None
+    word_loss: Tensor | None = None
+    mask_loss: Tensor | None = None
+
+
+class WetreadForReporting(PreTrainedModel):
+    """The whole model."""
+
+    config_class = WetreadConfig
+    base_model_prefix = "wetread"
+    _supports_sdpa = True
+
+    def __init__(self, config: WetreadConfig) -> None:
+        super().__init__(config)
+        width, heads, out = config.width, config.heads, config.decoder.hidden_size
+        layers = len(LAYERS)
+        self.picture_encoder = PictureEncoder(width, 1)
+        self.volume_encoder = VolumeEncoder(width, WINDOWS, config.slabs)
+        self.alignment = TemporalAlignment(width, layers, heads, config.dropout, config.per_patch)
+        self.volume_alignment = TemporalAlignment(width, layers, heads, config.dropout, config.per_patch)
+        self.packer: TokenPacker | PlainPacker = (
+            PlainPacker(width, out) if config.packing == 1 else TokenPacker(width, layers, config.packing, heads, out)
+        )
+        self.region_tokens = RegionTokens(width, out)
+        self.to_mask = nn.Sequential(nn.Linear(out, width), nn.ReLU(), nn.Linear(width, width + 1))
+        self.decoder = AutoModelForCausalLM.from_config(config.decoder)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Every layer starts as its own class starts it."""
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The decoder's."""
+        embeddings: nn.Module = self.decoder.get_input_embeddings()
+        return embeddings
+
+    def tokens_of_picture(self) -> int:
+        """Placeholders of a picture, and of a slice."""
+        return self.packer.tokens(self.config.side // STRIDE)
+
+    def tokens_of_volume(self) -> int:
+        """Placeholders of a volume."""
+        return int(self.config.slabs) * self.packer.tokens(self.config.slice_side // STRIDE)
+
+    def encode(self, images: Images) -> Encoded:
+        """Every image once."""
+        features, fine = [], []
+        picture_tokens = volume_tokens = slice_tokens = None
+        if images.pictures is not None:
+            seen = self.picture_encoder(images.pictures)
+            then = seen.layers if images.priors is None else self.picture_encoder(images.priors).layers
+            has_prior = images.has_prior
+            if has_prior is None:
+                has_prior = seen.layers.new_full((len(then),), images.priors is not None, dtype=torch.bool)
+            aligned = self.alignment(seen.layers, then, has_prior)
+            picture_tokens = self.packer(aligned, seen.layers).flatten(0, 1)
+            features.append(aligned)
+            fine.append(seen.fine)
+        if images.volumes:
+            volume_tokens = torch.cat([self._volume(*each) for each in self._with_priors(images)])
+        if images.slices is not None:
+            seen = self.volume_encoder.pictures(images.slices)
+            absent = torch.zeros(len(images.slices), dtype=torch.bool, device=seen.layers.device)
+            aligned = self.volume_alignment(seen.layers, seen.layers, absent)
+            slice_tokens = self.packer(aligned, seen.layers).flatten(0, 1)
+            features.append(aligned)
+            fine.append(seen.fine)
+        return Encoded(
+            picture_tokens,
+            volume_tokens,
+            slice_tokens,
+            torch.cat(features) if features else None,
+            torch.cat(fine) if fine else None,
+        )
+
+    def embedded(self, input_ids: Tensor, encoded: Encoded, regions: Regions | None = None) -> Tensor:
+        """(B, T) -> (B, T, hidden): words as the decoder embeds them, placeholders as what they stand for.
+
+        ValueError when a kind's placeholders are not as many as its tokens.
+        """
+        words: Tensor = self.get_input_embeddings()(input_ids)
+        of_regions = None
+        if regions is not None and len(regions.owners):
+            if encoded.features is None:
+                raise ValueError("regions were given, but no picture or slice that they could lie on")
+            of_regions = self.region_tokens(encoded.features[regions.owners], regions.masks, regions.boxes)
+        for token_id, tokens, name in (
+            (self.config.picture_token_id, encoded.picture_tokens, "pictures"),
+            (self.config.volume_token_id, encoded.volume_tokens, "volumes"),
+            (self.config.slice_token_id, encoded.slice_tokens, "slices"),
+            (self.config.region_token_id, of_regions, "regions"),
+        ):
+            here = input_ids == token_id
+            there = 0 if tokens is None else len(tokens)
+            if int(here.sum()) != there:
+                raise ValueError(f"the text has {int(here.sum())} placeholders of {name}, the images give {there}")
+            if tokens is not None:
+                words = words.masked_scatter(here[..., None], tokens.to(words.dtype))
+        return words
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        images: Images | None = None,
+        regions: Regions | None = None,
+        encoded: Encoded | None = None,
+        mask_owners: Tensor | None = None,
+        mask_targets: Tensor | None = None,
+    ) -> WetreadOutput:
+        """Logits, and a mask for every <SEG> of the text when mask_owners says on which plane each lies.
+
+        input_ids, attention_mask, labels: (B, T); labels of -100 are not learned. encoded: used instead of images.
+        mask_owners: (N,) whose plane, as Regions.owners. mask_targets: (N, side / 4, side / 4) in [0, 1].
+        """
+        encoded = encoded or self.encode(images or Images())
+        embedded = self.embedded(input_ids, encoded, regions)
+        out = self.decoder(
+            inputs_embeds=embedded,
+            attention_mask=attention_mask,
+            labels=labels,
+            output_hidden_states=mask_owners is not None,
+        )
+        masks = mask_loss = None
+        if mask_owners is not None:
+            masks = self.masks(out.hidden_states[-1][input_ids == self.config.seg_token_id], encoded, mask_owners)
+            if mask_targets is not None:
+                mask_loss = mask_losses(masks, mask_targets)
+        losses = [each for each in (out.loss, mask_loss) if each is not None]
+        loss = torch.stack(losses).sum() if losses else None
+        return WetreadOutput(loss, out.logits, masks, out.loss, mask_loss)
+
+    def masks(self, states: Tensor, encoded: Encoded, owners: Tensor) -> Tensor:
+        """Logits (N, side / 4, side / 4) of the decoder's states (N, hidden) at each <SEG>, on the planes of `owners`.
+
+        ValueError when there are not as many owners as states: a mask without a <SEG>, or one without a plane.
+        """
+        if len(states) != len(owners) or encoded.fine is None:
+            raise ValueError(f"{len(states)} <SEG> in the text, {len(owners)} planes named for them")
+        kernel = self.to_mask(states)
+        weight, bias = kernel[:, :-1], kernel[:, -1]
+        logits: Tensor = torch.einsum("nd,ndhw->nhw", weight, encoded.fine[owners]) + bias[:, None, None]
+        return logits
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        images: Images | None = None,
+        regions: Regions | None = None,
+        encoded: Encoded | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """New tokens (B, N), by transformers' generation with its own arguments; prompts are padded on the left."""
+        encoded = encoded or self.encode(images or Images())
+        attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        new: Tensor = self.decoder.generate(
+            inputs_embeds=self.embedded(input_ids, encoded, regions), attention_mask=attention_mask, **kwargs
+        )
+        return new
+
+    def _with_priors(self, images: Images) -> list[tuple[Tensor, Tensor | None]]:
+        priors = images.prior_volumes or [None] * len(images.volumes)
+        return list(zip(images.volumes, priors, strict=True))
+
+    def _volume(self, volume: Tensor, prior: Tensor | None) -> Tensor:
+        layers = self.volume_encoder(volume)
+        then = layers if prior is None else self.volume_encoder(prior)
+        has_prior = torch.full((len(layers),), prior is not None, device=layers.device)
+        tokens: Tensor = self.packer(self.volume_alignment(layers, then, has_prior), layers).flatten(0, 1)
+        return tokens
+
+
+def mask_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross-entropy and 1 - Dice, in equal parts: (N, h, w) logits against (N, h, w) in [0, 1]."""
+    entropy = functional.binary_cross_entropy_with_logits(logits, targets)
+    found = logits.sigmoid()
+    overlap = 2 * (found * targets).sum(dim=(1, 2)) + 1
+    dice = overlap / (found.sum(dim=(1, 2)) + targets.sum(dim=(1, 2)) + 1)
+    return entropy + (1 - dice).mean()
+
+
+AutoConfig.register(WetreadConfig.model_type, WetreadConfig)
+AutoModelForCausalLM.register(WetreadConfig, WetreadForReporting)
