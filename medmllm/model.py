@@ -155,7 +155,9 @@ class WetreadForReporting(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Every layer starts as its own class starts it."""
+        """The decoder's layers start as transformers starts them, all others as their own class does."""
+        if any(module is each for each in self.decoder.modules()):
+            super()._init_weights(module)
 
     def get_input_embeddings(self) -> nn.Module:
         """The decoder's."""
@@ -268,7 +270,8 @@ class WetreadForReporting(PreTrainedModel):
             raise ValueError(f"{len(states)} <SEG> in the text, {len(owners)} planes named for them")
         kernel = self.to_mask(states)
         weight, bias = kernel[:, :-1], kernel[:, -1]
-        logits: Tensor = torch.einsum("nd,ndhw->nhw", weight, encoded.fine[owners]) + bias[:, None, None]
+        scale = weight.shape[1] ** -0.5
+        logits: Tensor = torch.einsum("nd,ndhw->nhw", weight * scale, encoded.fine[owners]) + bias[:, None, None]
         return logits
 
     @torch.no_grad()

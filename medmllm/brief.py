@@ -1,0 +1,105 @@
+"""What our own model is told beside the pictures, in few words: study, findings, comparisons, evidence.
+
+A small model is trained on exactly this form; a large one is instructed in prose (medmllm/prompt.py). Markers stand
+where pictures and regions go: `<picture>`, `<volume>`, `<slice>` and `<region>`, one each, in the order of the lists of
+`Brief`. It holds no name, no date and no raw UID.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dicom_io.study import Series, Study
+from expert_models.finding import Comparison, Finding, Presence, Region
+from medmllm import wording
+from medmllm.scrub import scrub
+from rag.evidence import Evidence
+
+PICTURE, VOLUME, SLICE, REGION = "<picture>", "<volume>", "<slice>", "<region>"
+MOST_PICTURES = 2
+MOST_SLICES = 4
+MOST_OF_INDICATION = 200  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """text, and what its markers stand for. slices: (series, index). regions lie on the pictures, or on the slices."""
+
+    text: str
+    pictures: tuple[Series, ...] = ()
+    volumes: tuple[Series, ...] = ()
+    slices: tuple[tuple[Series, int], ...] = ()
+    regions: tuple[Region, ...] = ()
+
+
+def brief(
+    study: Study,
+    findings: Sequence[Finding],
+    comparisons: Sequence[Comparison],
+    evidence: Sequence[Evidence],
+    task: str = "report",
+) -> Brief:
+    """The input of one task. Findings with a region on a shown picture or slice have a `<region>` for each."""
+    pictures = tuple(each for each in study.series if each.modality.is_projection)[:MOST_PICTURES]
+    volumes = tuple(each for each in study.series if not each.modality.is_projection)[:1]
+    slices = tuple((series, index) for series in volumes for index in _slices(series, findings))
+    lines = [f"{wording.picture(each)} {PICTURE}" for each in pictures]
+    lines += [f"{wording.picture(each)} {VOLUME}" for each in volumes]
+    lines += [f"slice {index + 1} {SLICE}" for _, index in slices]
+    lines.append(_prior(study, comparisons))
+    if study.request.indication:
+        lines.append(f"indication {scrub(study.request.indication)[:MOST_OF_INDICATION]}")
+    regions: list[Region] = []
+    for finding in findings:
+        here = [each for each in finding.regions if _is_shown(each, pictures, slices)]
+        regions += here
+        lines.append(_finding(finding) + f" {REGION}" * len(here))
+    lines += [_comparison(each) for each in comparisons]
+    lines += [f"{each.id} {' '.join(each.finding_ids)}".rstrip() for each in evidence]
+    lines.append(task)
+    return Brief("\n".join(lines), pictures, volumes, slices, tuple(regions))
+
+
+def _prior(study: Study, comparisons: Sequence[Comparison]) -> str:
+    uid = next((each.prior_study_uid for each in comparisons), study.priors[0].uid if study.priors else None)
+    return "no prior" if uid is None else f"prior {wording.earlier_study(study, uid)}"
+
+
+def _finding(finding: Finding) -> str:
+    """ "f3 left pleural effusion present 93% volume 120 mL"."""
+    words = [finding.id, wording.thing(finding), finding.presence.value.replace("_", " ")]
+    if finding.presence is Presence.INDETERMINATE and finding.probability is not None:
+        words.append(wording.percent(finding.probability))
+    if finding.reason:
+        words.append(scrub(finding.reason))
+    if finding.measurements:
+        words.append(wording.measured(finding.measurements))
+    return " ".join(words).replace("\n", " ").replace("<", "‹").replace(">", "›")
+
+
+def _comparison(comparison: Comparison) -> str:
+    """ "c1 f3 larger" or "c2 right pleural effusion resolved"."""
+    prior = comparison.prior_finding
+    what = comparison.finding_id or (wording.thing(prior) if prior else "")
+    return f"{comparison.id} {what} {comparison.change.value}"
+
+
+def _slices(series: Series, findings: Sequence[Finding]) -> list[int]:
+    wanted = [
+        int(region.box.centre[0])
+        for finding in findings
+        if finding.presence is Presence.PRESENT and finding.probability is not None
+        for region in finding.regions
+        if region.series_uid == series.uid
+    ]
+    return list(dict.fromkeys(wanted))[:MOST_SLICES]
+
+
+def _is_shown(region: Region, pictures: Sequence[Series], slices: Sequence[tuple[Series, int]]) -> bool:
+    if any(region.series_uid == each.uid for each in pictures):
+        return True
+    return any(
+        region.series_uid == series.uid and region.box.start[0] <= index < region.box.stop[0]
+        for series, index in slices
+    )

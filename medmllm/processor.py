@@ -1,0 +1,237 @@
+"""Texts with markers, pictures and regions to the tensors of the model: the one way in, in training and in use.
+
+Every picture is laid whole and in proportion into a square (the experts' letterbox), and every mask with it. Boxes in
+the text are in 0..999 of the picture's own width and height, never of the square's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import AutoProcessor, PreTrainedTokenizerBase, ProcessorMixin
+
+from expert_models.preprocess import Letterbox, network_input
+from medmllm.brief import PICTURE, REGION, SLICE, VOLUME
+from medmllm.model import Images, Regions, WetreadConfig, WetreadForReporting
+from medmllm.vision import FINE_STRIDE, STRIDE
+
+WINDOWS = ((-600.0, 1500.0), (40.0, 400.0), (500.0, 2000.0))  # centre and width in HU: lung, mediastinum, bone
+IGNORED = -100  # labels that are not learned
+
+Float32 = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """A region on one of the planes of an input (its pictures, then its slices): a mask (rows, columns) of it."""
+
+    owner: int
+    mask: Mask
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Input:
+    """One text and what its markers stand for, in their order.
+
+    pictures: (rows, columns) in [0, 1]; priors: one or None for each. volumes: (S, rows, columns) HU, feet first, each
+    with a prior or None. slices: (rows, columns) HU. regions: for the `<region>` markers. answer: to be learned.
+    segments: masks of the answer's `<SEG>`.
+    """
+
+    text: str
+    pictures: Sequence[Float32] = ()
+    priors: Sequence[Float32 | None] = ()
+    volumes: Sequence[npt.NDArray[np.int16]] = ()
+    prior_volumes: Sequence[npt.NDArray[np.int16] | None] = ()
+    slices: Sequence[npt.NDArray[np.int16]] = ()
+    regions: Sequence[Place] = ()
+    answer: str | None = None
+    segments: Sequence[Place] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What the model takes. labels are None where there is no answer, mask_* where there is no `<SEG>`."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor | None
+    images: Images
+    regions: Regions | None
+    mask_owners: Tensor | None
+    mask_targets: Tensor | None
+
+
+class WetreadProcessor(ProcessorMixin):
+    """The tokenizer and the sizes of a model. `batch` makes its tensors."""
+
+    attributes: ClassVar[list[str]] = ["tokenizer"]
+    tokenizer_class = "AutoTokenizer"
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        side: int = 256,
+        slice_side: int = 128,
+        picture_tokens: int = 64,
+        volume_tokens: int = 128,
+    ) -> None:
+        self.side = side
+        self.slice_side = slice_side
+        self.repeats = {PICTURE: picture_tokens, VOLUME: volume_tokens, SLICE: picture_tokens}
+        self.picture_tokens = picture_tokens
+        self.volume_tokens = volume_tokens
+        super().__init__(tokenizer)
+
+    @classmethod
+    def of(cls, model: WetreadForReporting, tokenizer: PreTrainedTokenizerBase) -> WetreadProcessor:
+        """The processor that fits a model."""
+        config = model.config
+        return cls(tokenizer, config.side, config.slice_side, model.tokens_of_picture(), model.tokens_of_volume())
+
+    def ids(self, text: str) -> list[int]:
+        """Token ids of a text, every marker of an image repeated as often as the image has tokens."""
+        for marker, times in self.repeats.items():
+            text = text.replace(marker, marker * times)
+        made: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return made
+
+    def batch(self, inputs: Sequence[Input]) -> Batch:
+        """Texts with answers are padded on the right, to be learned; without, on the left, to be continued.
+
+        ValueError when some have answers and others none, or when markers and what they stand for differ in number.
+        """
+        with_answer = [each.answer is not None for each in inputs]
+        if any(with_answer) and not all(with_answer):
+            raise ValueError("either every text of a batch has an answer, or none has")
+        for each in inputs:
+            _check(each)
+        prompts = [[self.tokenizer.bos_token_id, *self.ids(each.text + "\n")] for each in inputs]
+        answers = [
+            [] if each.answer is None else [*self.ids(each.answer), self.tokenizer.eos_token_id] for each in inputs
+        ]
+        longest = max(len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True))
+        ids = torch.full((len(inputs), longest), int(self.tokenizer.pad_token_id))
+        attention = torch.zeros_like(ids)
+        labels = torch.full_like(ids, IGNORED)
+        for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+            tokens = torch.tensor(prompt + answer)
+            where = slice(0, len(tokens)) if answer else slice(longest - len(tokens), longest)
+            ids[row, where] = tokens
+            attention[row, where] = 1
+            labels[row, len(prompt) : len(prompt) + len(answer)] = torch.tensor(answer, dtype=labels.dtype)
+        regions = self._regions(inputs)
+        owners, targets = self._segments(inputs)
+        return Batch(
+            ids, attention, labels if all(with_answer) else None, self._images(inputs), regions, owners, targets
+        )
+
+    def _images(self, inputs: Sequence[Input]) -> Images:
+        pictures = [picture for each in inputs for picture in each.pictures]
+        priors = [prior for each in inputs for prior in (each.priors or [None] * len(each.pictures))]
+        volumes = [volume for each in inputs for volume in each.volumes]
+        earlier = [prior for each in inputs for prior in (each.prior_volumes or [None] * len(each.volumes))]
+        slices = [plane for each in inputs for plane in each.slices]
+        blank = np.zeros((1, 1), np.float32)
+        return Images(
+            pictures=torch.stack([self._picture(each) for each in pictures]) if pictures else None,
+            priors=torch.stack([self._picture(blank if each is None else each) for each in priors])
+            if any(each is not None for each in priors)
+            else None,
+            has_prior=torch.tensor([each is not None for each in priors]) if pictures else None,
+            volumes=[self._volume(each) for each in volumes],
+            prior_volumes=[None if each is None else self._volume(each) for each in earlier],
+            slices=torch.stack([self._slice(each, self.side) for each in slices]) if slices else None,
+        )
+
+    def _picture(self, picture: Float32) -> Tensor:
+        if picture.size == 1:
+            return torch.zeros(1, self.side, self.side)
+        return torch.from_numpy(network_input(picture, (self.side, self.side))[0])[None]
+
+    def _slice(self, plane: npt.NDArray[np.int16], side: int) -> Tensor:
+        box = Letterbox((plane.shape[0], plane.shape[1]), (side, side))
+        shown = [np.clip((plane - (centre - width / 2)) / width, 0, 1) for centre, width in WINDOWS]
+        return torch.from_numpy(np.stack([box.lay(each.astype(np.float32)) for each in shown]))
+
+    def _volume(self, volume: npt.NDArray[np.int16]) -> Tensor:
+        return torch.stack([self._slice(plane, self.slice_side) for plane in volume])
+
+    def _regions(self, inputs: Sequence[Input]) -> Regions | None:
+        places = [(each.mask, owner) for each, owner in _owned(inputs, [each.regions for each in inputs])]
+        if not places:
+            return None
+        grid = self.side // STRIDE
+        masks = torch.stack([torch.from_numpy(covered(mask, self.side, grid)) for mask, _ in places]).flatten(1)
+        boxes = torch.tensor([corners(mask) for mask, _ in places])
+        return Regions(masks, boxes, torch.tensor([owner for _, owner in places]))
+
+    def _segments(self, inputs: Sequence[Input]) -> tuple[Tensor | None, Tensor | None]:
+        places = [(each.mask, owner) for each, owner in _owned(inputs, [each.segments for each in inputs])]
+        if not places:
+            return None, None
+        fine = self.side // FINE_STRIDE
+        targets = torch.stack([torch.from_numpy(covered(mask, self.side, fine)) for mask, _ in places])
+        return torch.tensor([owner for _, owner in places]), targets
+
+
+def covered(mask: Mask, side: int, cells: int) -> Float32:
+    """(cells, cells): which share of each cell of the model's square a mask (rows, columns) of the picture covers."""
+    frame = Letterbox((mask.shape[0], mask.shape[1]), (side, side)).lay(mask.astype(np.float32))
+    step = side // cells
+    shares: Float32 = frame.reshape(cells, step, cells, step).mean(axis=(1, 3), dtype=np.float32)
+    return shares
+
+
+def uncovered(shares: Tensor, shape: tuple[int, int], side: int, threshold: float = 0.5) -> Mask:
+    """A map (cells, cells) over the model's square of `side` back to a mask of a picture of `shape` (rows, columns)."""
+    frame = functional.interpolate(shares[None, None].float(), size=(side, side), mode="bilinear", align_corners=False)
+    return np.asarray(Letterbox(shape, (side, side)).lift(frame[0, 0].cpu().numpy()) > threshold)
+
+
+def corners(mask: Mask) -> tuple[float, float, float, float]:
+    """x1, y1, x2, y2 of the box around a mask, in [0, 1] of width and height; all 0 for an empty one."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return 0.0, 0.0, 0.0, 0.0
+    height, width = mask.shape
+    return columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height
+
+
+def _owned(inputs: Sequence[Input], places: Sequence[Sequence[Place]]) -> list[tuple[Place, int]]:
+    """Every place with its plane's number in the batch: the pictures of all inputs first, then the slices of all."""
+    pictures = sum(len(each.pictures) for each in inputs)
+    found, first_picture, first_slice = [], 0, pictures
+    for each, own in zip(inputs, places, strict=True):
+        for place in own:
+            is_slice = place.owner >= len(each.pictures)
+            number = first_slice + place.owner - len(each.pictures) if is_slice else first_picture + place.owner
+            found.append((place, number))
+        first_picture += len(each.pictures)
+        first_slice += len(each.slices)
+    return found
+
+
+def _check(each: Input) -> None:
+    for marker, there in (
+        (PICTURE, each.pictures),
+        (VOLUME, each.volumes),
+        (SLICE, each.slices),
+        (REGION, each.regions),
+    ):
+        if each.text.count(marker) != len(there):
+            raise ValueError(f"the text has {each.text.count(marker)} {marker}, and {len(there)} were given")
+    planes = len(each.pictures) + len(each.slices)
+    if any(not 0 <= place.owner < planes for place in (*each.regions, *each.segments)):
+        raise ValueError(f"a region lies on none of the {planes} planes")
+
+
+AutoProcessor.register(WetreadConfig, WetreadProcessor)

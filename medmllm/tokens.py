@@ -1,0 +1,43 @@
+"""The words of our own model: a byte-level BPE tokenizer, made from the texts that it will read and write.
+
+Nothing is unknown to it: what it never saw falls apart into bytes. Digits stand alone, so that numbers and places are
+spelled. Markers and tags of the grammar are one token each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from medmllm.brief import PICTURE, REGION, SLICE, VOLUME
+
+SEG = "<SEG>"
+PAD, START, END = "<pad>", "<s>", "</s>"
+MARKERS = (PICTURE, VOLUME, SLICE, REGION, SEG)
+TAGS = ("<ref>", "</ref>", "<box>", "</box>")
+
+
+def make_tokenizer(texts: Iterable[str], size: int = 2048) -> PreTrainedTokenizerFast:
+    """A tokenizer of at most `size` tokens; the same texts give the same one."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=[PAD, START, END, *MARKERS, *TAGS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        pad_token=PAD,
+        bos_token=START,
+        eos_token=END,
+        additional_special_tokens=[*MARKERS, *TAGS],
+        clean_up_tokenization_spaces=False,
+    )

@@ -1,0 +1,1 @@
+"""Training of the multimodal model: data from synthetic patients, tasks, recipes."""

@@ -1,0 +1,155 @@
+"""Synthetic patients as the model learns from them: a film, the one before it, and everything that is true of both.
+
+Drawing a patient takes seconds, so each is kept as one file (npz) in a folder and never drawn twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dicom_io.phantom.lesion import LesionKind
+from dicom_io.phantom.patient import Visit, draw_patient
+from dicom_io.phantom.project import Radiograph, radiograph
+
+SIDE = 256  # rows and columns of a film
+SPACING_MM = 3.0  # of the voxels that are projected
+HELD_OUT = 1_000_000  # seeds from here on are for evaluation alone
+EXPOSURES = 2  # films of each visit: drawing the patient costs more than taking a film
+ANATOMY = ("right_lung", "left_lung", "heart")
+KINDS = tuple(LesionKind)
+
+Progress = Callable[[str], None]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What is true of one lesion on one film. side: "right", "left" or None; change: since the visit before."""
+
+    name: str
+    kind: str
+    side: str | None
+    lobe: str | None
+    long_axis_mm: float
+    volume_ml: float
+    change: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Film:
+    """picture: (SIDE, SIDE) in 8 bits; outlines: (3 + lesions, SIDE, SIDE): ANATOMY, then each lesion in order."""
+
+    view: str
+    picture: npt.NDArray[np.uint8]
+    outlines: Mask
+    lesions: tuple[Drawn, ...]
+    cardiothoracic_ratio: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exam:
+    """Two visits of a patient. gone: lesions of the first visit that the second has no more."""
+
+    seed: int
+    days: int
+    then: Film
+    now: Film
+    gone: tuple[Drawn, ...]
+
+
+def kinds_of(seed: int) -> list[LesionKind]:
+    """What the patient of this seed has: nothing in one of five, else one to three of the eight kinds."""
+    random = np.random.default_rng([seed, 83])
+    if random.random() < 0.2:
+        return []
+    count = int(random.choice([1, 2, 3], p=[0.45, 0.35, 0.2]))
+    return [KINDS[each] for each in random.choice(len(KINDS), count, replace=False)]
+
+
+def exams(seeds: Iterable[int], kept: Path, progress: Progress = lambda _: None) -> Iterator[Exam]:
+    """EXPOSURES exams of each seed, drawn where the folder `kept` does not hold them yet."""
+    kept.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(seeds, 1):
+        paths = [kept / f"{seed}-{each}.npz" for each in range(EXPOSURES)]
+        if not all(path.is_file() for path in paths):
+            for path, exam in zip(paths, _drawn(seed), strict=True):
+                _keep(exam, path)
+        for path in paths:
+            yield _read(path)
+        if number % 50 == 0:
+            progress(f"{number} patients at hand")
+
+
+def _drawn(seed: int) -> Iterator[Exam]:
+    patient = draw_patient(seed, visits=2, kinds=kinds_of(seed), spacing_mm=SPACING_MM)
+    then, now = patient.visits
+    days = (now.acquired_on - then.acquired_on).days
+    for number in range(EXPOSURES):
+        views = np.random.default_rng([seed, number, 89]).choice(["PA", "AP"], 2, p=[0.7, 0.3])
+        films = [
+            radiograph(visit, view=str(view), rows=SIDE, seed=seed * 7 + 2 * number + at)
+            for at, (visit, view) in enumerate(zip((then, now), views, strict=True))
+        ]
+        here = {lesion.tracking_id for lesion in now.lesions}
+        before = _film(films[0], then, {})
+        gone = tuple(each for each in before.lesions if each.name not in here)
+        yield Exam(seed, days, before, _film(films[1], now, now.changes), gone)
+
+
+def _film(film: Radiograph, visit: Visit, changes: Mapping[str, str]) -> Film:
+    lesions = tuple(
+        Drawn(
+            each.tracking_id,
+            each.kind.value,
+            each.side,
+            each.lobe,
+            each.long_axis_mm,
+            each.volume_ml,
+            changes.get(each.tracking_id),
+        )
+        for each in visit.lesions
+        if each.tracking_id in film.masks
+    )
+    outlines = np.stack([film.masks[name] for name in (*ANATOMY, *(each.name for each in lesions))])
+    picture = np.round(film.image * 255).astype(np.uint8)
+    return Film(film.view, picture, outlines, lesions, film.cardiothoracic_ratio)
+
+
+def _keep(exam: Exam, path: Path) -> None:
+    arrays: dict[str, Any] = {}
+    told: dict[str, object] = {"seed": exam.seed, "days": exam.days, "gone": [asdict(each) for each in exam.gone]}
+    for name, film in (("then", exam.then), ("now", exam.now)):
+        arrays[f"{name}_picture"] = film.picture
+        arrays[f"{name}_outlines"] = np.packbits(film.outlines, axis=-1)
+        told[name] = {
+            "view": film.view,
+            "ratio": film.cardiothoracic_ratio,
+            "lesions": [asdict(each) for each in film.lesions],
+        }
+    partial = path.with_suffix(".partial.npz")
+    np.savez_compressed(partial, told=np.frombuffer(json.dumps(told).encode(), dtype=np.uint8), **arrays)
+    partial.replace(path)
+
+
+def _read(path: Path) -> Exam:
+    with np.load(path) as arrays:
+        told = json.loads(arrays["told"].tobytes())
+        films = {
+            name: Film(
+                told[name]["view"],
+                arrays[f"{name}_picture"],
+                np.unpackbits(arrays[f"{name}_outlines"], axis=-1).astype(bool),
+                tuple(Drawn(**each) for each in told[name]["lesions"]),
+                told[name]["ratio"],
+            )
+            for name in ("then", "now")
+        }
+    gone = tuple(Drawn(**each) for each in told["gone"])
+    return Exam(told["seed"], told["days"], films["then"], films["now"], gone)

@@ -1,0 +1,181 @@
+"""The recipe of our own model: `align`, with the picture encoder as the experts left it, then `instruct`, all of it.
+
+The decoder is small and starts from nothing, so it learns in both stages; a decoder that comes with weights is left
+alone in `align`. Batches are drawn from (seed, step), so that an interrupted run goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import AutoConfig, PreTrainedTokenizerFast
+
+from expert_models.card import Card, checked_weights, packaged_card
+from expert_models.train.checkpoint import Curve, Training
+from medmllm.brief import PICTURE, REGION, SLICE, VOLUME
+from medmllm.model import Images, Regions, WetreadConfig, WetreadForReporting
+from medmllm.processor import Batch, WetreadProcessor
+from medmllm.tokens import SEG, make_tokenizer
+from medmllm.train.exams import Exam
+from medmllm.train.tasks import draw_task
+
+START = "cxr-findings"  # the expert whose encoder the picture encoder starts from
+VOCABULARY = 1024
+TEXTS = 4000  # inputs whose words the tokenizer is made of
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One stage. batch: inputs of a step; rate: peak learning rate; frozen: parts of the model that do not learn."""
+
+    stage: str
+    steps: int
+    batch: int = 8
+    rate: float = 1e-3
+    frozen: tuple[str, ...] = ()
+    average: float = 0.99
+    checkpoint_every: int = 50
+    seed: int = 0
+
+
+ALIGN = Plan("align", 300, frozen=("picture_encoder.body", "volume_encoder"))
+INSTRUCT = Plan("instruct", 600, rate=6e-4, frozen=("volume_encoder",))
+
+
+def new_tokenizer(exams: Sequence[Exam], size: int = VOCABULARY) -> PreTrainedTokenizerFast:
+    """Made from inputs and answers as training draws them."""
+    drawn = (draw_task(exams[number % len(exams)], number) for number in range(TEXTS))
+    return make_tokenizer((text for each in drawn for text in (each.text, each.answer or "")), size)
+
+
+def new_model(
+    tokenizer: PreTrainedTokenizerFast, hidden: int = 256, layers: int = 6, seed: int = 0
+) -> WetreadForReporting:
+    """The small model, its picture encoder from the findings expert."""
+    torch.manual_seed(seed)
+    decoder = AutoConfig.for_model(
+        "llama",
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        intermediate_size=hidden * 8 // 3 // 32 * 32,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 64,
+        num_key_value_heads=hidden // 64,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    markers = {"picture": PICTURE, "volume": VOLUME, "slice": SLICE, "region": REGION, "seg": SEG}
+    ids: dict[str, Any] = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(each) for name, each in markers.items()}
+    model = WetreadForReporting(WetreadConfig(decoder, **ids))
+    start_from(model, packaged_card(START))
+    return model
+
+
+def start_from(model: WetreadForReporting, card: Card) -> None:
+    """The picture encoder begins as an expert's encoder."""
+    prefix = "encoder."
+    weights = load_file(checked_weights(card))
+    model.picture_encoder.body.load_state_dict(
+        {name.removeprefix(prefix): value.float() for name, value in weights.items() if name.startswith(prefix)}
+    )
+
+
+def train_stage(
+    model: WetreadForReporting,
+    processor: WetreadProcessor,
+    exams: Sequence[Exam],
+    plan: Plan,
+    out: Path,
+    progress: Progress,
+    device: str = "cpu",
+) -> Curve:
+    """Train one stage to its end; the model has its averaged weights then. A run in `out` goes on where it stopped."""
+    model.to(torch.device(device))  # type: ignore[arg-type]
+    held = [part for name in plan.frozen for part in [model.get_submodule(name)]]
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    for part in held:
+        part.requires_grad_(False)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=plan.rate, weight_decay=0.02, betas=(0.9, 0.98))
+    run = Training(out / f"{plan.stage}.safetensors", model, optimizer, plan)
+    for step in range(run.done, plan.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = plan.rate * min(1.0, (step + 1) / 40) * _falling(step, plan.steps)
+        torch.manual_seed(plan.seed * 1_000_003 + step)  # dropout draws from torch's own generator
+        model.train()
+        for part in held:
+            part.eval()
+        batch = on(drawn_batch(processor, exams, plan, step), device)
+        out_ = model(
+            batch.input_ids,
+            batch.attention_mask,
+            batch.labels,
+            batch.images,
+            batch.regions,
+            mask_owners=batch.mask_owners,
+            mask_targets=batch.mask_targets,
+        )
+        optimizer.zero_grad()
+        out_.loss.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        run.took(out_.loss, min(plan.average, (step + 1) / (step + 21)))
+        if run.done % 10 == 0:
+            progress(f"{plan.stage}: step {run.done}/{plan.steps} loss {run.recent_loss(10):.4f}")
+        if run.done % plan.checkpoint_every == 0 or run.done == plan.steps:
+            run.keep()
+    model.load_state_dict(run.averaged)
+    model.to(torch.device("cpu")).eval()  # type: ignore[arg-type]
+    return run.curve
+
+
+def drawn_batch(processor: WetreadProcessor, exams: Sequence[Exam], plan: Plan, step: int) -> Batch:
+    """The inputs of one step."""
+    random = np.random.default_rng([plan.seed, step, 101])
+    chosen = random.integers(len(exams), size=plan.batch)
+    return processor.batch([draw_task(exams[each], int(random.integers(1 << 30))) for each in chosen])
+
+
+def on(batch: Batch, device: str) -> Batch:
+    """The batch on a device."""
+    images, regions = batch.images, batch.regions
+
+    def moved(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor.to(device)
+
+    return Batch(
+        batch.input_ids.to(device),
+        batch.attention_mask.to(device),
+        moved(batch.labels),
+        Images(
+            moved(images.pictures),
+            moved(images.priors),
+            moved(images.has_prior),
+            [each.to(device) for each in images.volumes],
+            [moved(each) for each in images.prior_volumes],
+            moved(images.slices),
+        ),
+        None
+        if regions is None
+        else Regions(regions.masks.to(device), regions.boxes.to(device), regions.owners.to(device)),
+        moved(batch.mask_owners),
+        moved(batch.mask_targets),
+    )
+
+
+def _falling(step: int, steps: int) -> float:
+    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps))

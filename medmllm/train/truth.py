@@ -1,0 +1,161 @@
+"""What is true of an exam, in the nouns of the product: a study with its prior, findings, comparisons, and the report.
+
+The prose is the template writer's on findings that are never wrong, so that a model learns to say what a reader of the
+truth would say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+
+from dicom_io.phantom.lesion import LesionKind
+from dicom_io.study import Geometry, Modality, Series, Study, Volume
+from expert_models import codes
+from expert_models.finding import (
+    Box,
+    Change,
+    Code,
+    Comparison,
+    ExpertTag,
+    Finding,
+    Measurement,
+    Presence,
+    Region,
+    Side,
+)
+from medmllm.train.exams import ANATOMY, Drawn, Exam, Film
+
+TRUTH = ExpertTag("truth", "1")
+CONCEPTS: dict[str, Code] = {
+    LesionKind.NODULE: codes.LUNG_NODULE,
+    LesionKind.MASS: codes.LUNG_MASS,
+    LesionKind.CONSOLIDATION: codes.CONSOLIDATION,
+    LesionKind.EFFUSION: codes.PLEURAL_EFFUSION,
+    LesionKind.PNEUMOTHORAX: codes.PNEUMOTHORAX,
+    LesionKind.CARDIOMEGALY: codes.CARDIOMEGALY,
+    LesionKind.ATELECTASIS: codes.ATELECTASIS,
+    LesionKind.EDEMA: codes.PULMONARY_EDEMA,
+}
+LIMITS = {"PA": 0.5, "AP": 0.55}  # of the cardiothoracic ratio
+EPOCH = datetime(2020, 1, 1)
+
+
+def study_of(exam: Exam, with_prior: bool = True) -> Study:
+    """The film, and the one before it as its only prior."""
+    then, now = (
+        Study(
+            f"{exam.seed}.{number}",
+            f"phantom {exam.seed}",
+            EPOCH + timedelta(days=exam.days * number),
+            (_series(f"{exam.seed}.{number}.1", film),),
+        )
+        for number, film in enumerate((exam.then, exam.now))
+    )
+    return replace(now, priors=(then,)) if with_prior else now
+
+
+def is_enlarged(film: Film) -> bool:
+    """Whether the true ratio is above the limit of the view."""
+    return film.cardiothoracic_ratio > LIMITS[film.view]
+
+
+def findings_of(film: Film, series_uid: str) -> tuple[Finding, ...]:
+    """Lungs and heart, every lesion that is there, and every kind that is not. Ids f1, f2 ..."""
+    regions = [_region(series_uid, each) for each in film.outlines]
+    anatomy = [
+        Finding("f", code, Presence.PRESENT, TRUTH, side=side, regions=regions[number])
+        for number, (code, side) in enumerate(((codes.LUNG, Side.RIGHT), (codes.LUNG, Side.LEFT), (codes.HEART, None)))
+    ]
+    ratio = (Measurement(codes.CARDIOTHORACIC_RATIO, film.cardiothoracic_ratio, codes.RATIO),)
+    heart = Presence.PRESENT if is_enlarged(film) else Presence.ABSENT
+    found = [Finding("f", codes.CARDIOMEGALY, heart, TRUTH, regions=regions[2], measurements=ratio)]
+    there = set()
+    for lesion, region in zip(film.lesions, regions[len(ANATOMY) :], strict=True):
+        if lesion.kind != LesionKind.CARDIOMEGALY:
+            there.add(lesion.kind)
+            found.append(_lesion(lesion, region))
+    missing = [kind for kind in CONCEPTS if kind not in there and kind != LesionKind.CARDIOMEGALY]
+    absent = [Finding("f", CONCEPTS[kind], Presence.ABSENT, TRUTH) for kind in missing]
+    return tuple(replace(each, id=f"f{number}") for number, each in enumerate((*anatomy, *found, *absent), 1))
+
+
+def comparisons_of(exam: Exam, findings: tuple[Finding, ...]) -> tuple[Comparison, ...]:
+    """What became of every lesion, and of a heart that is or was too large."""
+    prior_uid = f"{exam.seed}.0"
+    before = findings_of(exam.then, f"{prior_uid}.1")
+    made: list[Comparison] = []
+
+    def add(change: Change, name: str, now: Finding | None, then: Finding | None) -> None:
+        made.append(Comparison(f"c{len(made) + 1}", change, prior_uid, name, now.id if now else None, then))
+
+    present = [each for each in findings if each.presence is Presence.PRESENT and each.concept in CONCEPTS.values()]
+    names = [each for each in exam.now.lesions if each.kind != LesionKind.CARDIOMEGALY]
+    lesions = [each for each in present if each.concept != codes.CARDIOMEGALY]
+    earlier = {
+        drawn.name: finding
+        for drawn, finding in zip(
+            [each for each in exam.then.lesions if each.kind != LesionKind.CARDIOMEGALY],
+            [
+                each
+                for each in before
+                if each.presence is Presence.PRESENT
+                and each.concept in CONCEPTS.values()
+                and each.concept != codes.CARDIOMEGALY
+            ],
+            strict=True,
+        )
+    }
+    for drawn, finding in zip(names, lesions, strict=True):
+        then = earlier.get(drawn.name)
+        if drawn.change is None:
+            continue
+        change = Change(drawn.change)
+        if (then is None) == (change is Change.NEW):
+            add(change, drawn.name, finding, then)
+    for drawn in exam.gone:
+        if drawn.name in earlier:
+            add(Change.RESOLVED, drawn.name, None, earlier[drawn.name])
+    heart = next(each for each in findings if each.concept == codes.CARDIOMEGALY)
+    was = next(each for each in before if each.concept == codes.CARDIOMEGALY)
+    if is_enlarged(exam.now) and not is_enlarged(exam.then):
+        add(Change.NEW, "heart", heart, None)
+    elif is_enlarged(exam.then) and not is_enlarged(exam.now):
+        add(Change.RESOLVED, "heart", None, was)
+    elif is_enlarged(exam.now):
+        change = next(
+            (Change(each.change) for each in exam.now.lesions if each.kind == LesionKind.CARDIOMEGALY and each.change),
+            Change.STABLE,
+        )
+        if change in (Change.LARGER, Change.STABLE, Change.SMALLER):
+            add(change, "heart", heart, was)
+    return tuple(made)
+
+
+def _series(uid: str, film: Film) -> Series:
+    picture = film.picture.astype(np.float32)[None] / np.float32(255)
+    volume = Volume(picture, Geometry(np.eye(4), is_calibrated=False))
+    return Series(uid, Modality.DX, volume, (f"{uid}.1",), view=film.view, body_part="CHEST")
+
+
+def _region(series_uid: str, mask: npt.NDArray[np.bool_]) -> tuple[Region, ...]:
+    """One region on the film, none for a lesion that lies beyond its edge."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return ()
+    box = Box((0, int(rows[0]), int(columns[0])), (1, int(rows[-1]) + 1, int(columns[-1]) + 1))
+    return (Region(series_uid, box, f"{series_uid}.1"),)
+
+
+def _lesion(lesion: Drawn, regions: tuple[Region, ...]) -> Finding:
+    return Finding(
+        "f",
+        CONCEPTS[lesion.kind],
+        Presence.PRESENT,
+        TRUTH,
+        side=Side(lesion.side) if lesion.side else None,
+        regions=regions,
+    )
