@@ -16,8 +16,9 @@ import typer
 from app.cli_access import audit, serve, tokens_app, users_app
 from app.cli_experts import experts_app
 from app.cli_guideline import guideline_app
+from app.cli_train import train_app
 from app.errors import AppError, BadSetting, NothingToReport, StorageFailed, storage
-from app.opening import open_here, open_settings, print_json
+from app.opening import check_paths, open_here, open_settings, print_json
 
 if TYPE_CHECKING:
     from app.bootstrap import Program
@@ -32,7 +33,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 library_app = typer.Typer(help="The literature that reports cite.", no_args_is_help=True)
-train_app = typer.Typer(help="Make the weights that ship, again or on your own data.", no_args_is_help=True)
 evaluate_app = typer.Typer(help="Measure on data the models never saw.", no_args_is_help=True)
 app.add_typer(library_app, name="library")
 app.add_typer(experts_app, name="experts")
@@ -253,27 +253,6 @@ def library_search(
         out.print("nothing in the library is near enough")
 
 
-@train_app.command("experts")
-def train_experts_command(
-    data: Annotated[
-        Path | None, typer.Option(help="Folder with the training packs; without it phantoms alone.")
-    ] = None,
-    out: Out = Path("training"),
-    only: Annotated[str | None, typer.Option(help="One expert by its card's name.")] = None,
-) -> None:
-    """Train the packaged experts. Resumes where an earlier run in OUT stopped."""
-    from app.terminal import say
-    from expert_models.train.recipes import train_experts
-
-    if data is not None:
-        check_paths([data])
-    try:
-        with storage(out):
-            train_experts(data, out, only, say)
-    except (ValueError, ImportError) as exc:  # no such recipe, data it cannot train on, or a package it needs
-        raise BadSetting(f"training cannot start: {exc}") from exc
-
-
 @evaluate_app.command("experts")
 def evaluate_experts_command(
     data: Annotated[str, typer.Option(help="A folder of data packs, or phantom:START-STOP.")],
@@ -342,14 +321,6 @@ def fail(sentence: str, code: int) -> NoReturn:
 
     err.print(f"[red]wetread:[/red] {escape(sentence)}")
     sys.exit(code)
-
-
-def check_paths(paths: list[Path]) -> None:
-    """Raise BadSetting for the first path that does not exist."""
-
-    for path in paths:
-        if not path.exists():
-            raise BadSetting(f"{path} does not exist")
 
 
 def ingest_with_progress(program: Program, paths: list[Path], what: str) -> Ingested:

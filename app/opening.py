@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from app.errors import BadSetting
 
 if TYPE_CHECKING:
     from app.bootstrap import Program
@@ -31,3 +34,10 @@ def open_here() -> Program:
 def print_json(value: object) -> None:
     """JSON on standard output, for machines."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def check_paths(paths: list[Path]) -> None:
+    """Raise BadSetting for the first path that does not exist."""
+    for path in paths:
+        if not path.exists():
+            raise BadSetting(f"{path} does not exist")

@@ -77,7 +77,7 @@ def tile(scan: Scan, marked: Marked, present: float) -> Image.Image:
     is_present = "present" if marked.probability >= present else "indeterminate"
     is_true = "" if (truth & outline).any() else ", false"
     text = f"{scan.name}: {is_present} {marked.probability:.2f}, {marked.long_axis.length_mm:.1f} mm{is_true}"
-    ImageDraw.Draw(picture).text((6, 4), text, fill="white")
+    ImageDraw.Draw(picture).text((6, 4), text, fill="white", stroke_width=2, stroke_fill="black")
     return picture
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,14 @@ from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from expert_models.card import Card, checked_weights, packaged_card
+from expert_models.precision import training_device
 from expert_models.train.checkpoint import Curve, Training
+from expert_models.train.publish import draw_curve
 from medmllm.brief import PICTURE, REGION, SLICE, VOLUME
 from medmllm.model import Images, Regions, WetreadConfig, WetreadForReporting
 from medmllm.processor import Batch, WetreadProcessor
 from medmllm.tokens import SEG, make_tokenizer
-from medmllm.train.exams import Exam
+from medmllm.train.exams import Exam, exams
 from medmllm.train.tasks import draw_task
 
 START = "cxr-findings"  # the expert whose encoder the picture encoder starts from
@@ -52,9 +54,9 @@ ALIGN = Plan("align", 300, frozen=("picture_encoder.body", "volume_encoder"))
 INSTRUCT = Plan("instruct", 600, rate=6e-4, frozen=("volume_encoder",))
 
 
-def new_tokenizer(exams: Sequence[Exam], size: int = VOCABULARY) -> PreTrainedTokenizerFast:
+def new_tokenizer(at_hand: Sequence[Exam], size: int = VOCABULARY) -> PreTrainedTokenizerFast:
     """Made from inputs and answers as training draws them."""
-    drawn = (draw_task(exams[number % len(exams)], number) for number in range(TEXTS))
+    drawn = (draw_task(at_hand[number % len(at_hand)], number) for number in range(TEXTS))
     return make_tokenizer((text for each in drawn for text in (each.text, each.answer or "")), size)
 
 
@@ -93,14 +95,43 @@ def start_from(model: WetreadForReporting, card: Card) -> None:
     )
 
 
+def train_mllm(
+    stage: str, out: Path, *, patients: int, steps: int | None = None, progress: Progress = lambda _: None
+) -> Path:
+    """Run one stage in the folder `out` and return the folder of the model that it made, beside its curve.
+
+    Tokenizer, exams and checkpoints are kept in out. ValueError for `instruct` before `align` has ended there.
+    """
+    plan = {each.stage: each for each in (ALIGN, INSTRUCT)}[stage]
+    plan = replace(plan, steps=steps or plan.steps)
+    start = out / ALIGN.stage
+    if plan.stage == INSTRUCT.stage and not (start / "model.safetensors").is_file():
+        raise ValueError(f"{INSTRUCT.stage} begins with the model of {ALIGN.stage}, which is not in {out.name}")
+    at_hand = list(exams(range(patients), out / "exams", progress))
+    if plan.stage == INSTRUCT.stage:
+        processor = WetreadProcessor.from_pretrained(str(start))
+        model = WetreadForReporting.from_pretrained(str(start))
+    else:
+        model = new_model(tokenizer := new_tokenizer(at_hand))
+        processor = WetreadProcessor.of(model, tokenizer)
+    curve = train_stage(model, processor, at_hand, plan, out, progress, training_device())
+    made = out / plan.stage
+    model.save_pretrained(str(made))
+    processor.save_pretrained(str(made))
+    draw_curve(
+        curve, f"Multimodal model, {plan.stage}: words and masks, mean of 20 steps", out / f"{plan.stage}-curve.png"
+    )
+    return made
+
+
 def train_stage(
     model: WetreadForReporting,
     processor: WetreadProcessor,
-    exams: Sequence[Exam],
+    at_hand: Sequence[Exam],
     plan: Plan,
     out: Path,
     progress: Progress,
-    device: str = "cpu",
+    device: torch.device | str = "cpu",
 ) -> Curve:
     """Train one stage to its end; the model has its averaged weights then. A run in `out` goes on where it stopped."""
     model.to(torch.device(device))  # type: ignore[arg-type]
@@ -119,7 +150,7 @@ def train_stage(
         model.train()
         for part in held:
             part.eval()
-        batch = on(drawn_batch(processor, exams, plan, step), device)
+        batch = on(drawn_batch(processor, at_hand, plan, step), device)
         out_ = model(
             batch.input_ids,
             batch.attention_mask,
@@ -143,14 +174,14 @@ def train_stage(
     return run.curve
 
 
-def drawn_batch(processor: WetreadProcessor, exams: Sequence[Exam], plan: Plan, step: int) -> Batch:
+def drawn_batch(processor: WetreadProcessor, at_hand: Sequence[Exam], plan: Plan, step: int) -> Batch:
     """The inputs of one step."""
     random = np.random.default_rng([plan.seed, step, 101])
-    chosen = random.integers(len(exams), size=plan.batch)
-    return processor.batch([draw_task(exams[each], int(random.integers(1 << 30))) for each in chosen])
+    chosen = random.integers(len(at_hand), size=plan.batch)
+    return processor.batch([draw_task(at_hand[each], int(random.integers(1 << 30))) for each in chosen])
 
 
-def on(batch: Batch, device: str) -> Batch:
+def on(batch: Batch, device: torch.device | str) -> Batch:
     """The batch on a device."""
     images, regions = batch.images, batch.regions
 

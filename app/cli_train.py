@@ -1,0 +1,56 @@
+"""Commands that make the weights that ship, again or on your own data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from app.errors import BadSetting, storage
+from app.opening import check_paths
+
+train_app = typer.Typer(help="Make the weights that ship, again or on your own data.", no_args_is_help=True)
+
+Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
+
+
+@train_app.command("experts")
+def train_experts_command(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with the training packs; without it phantoms alone.")
+    ] = None,
+    out: Out = Path("training"),
+    only: Annotated[str | None, typer.Option(help="One expert by its card's name.")] = None,
+) -> None:
+    """Train the packaged experts. Resumes where an earlier run in OUT stopped."""
+    from app.terminal import say
+    from expert_models.train.recipes import train_experts
+
+    if data is not None:
+        check_paths([data])
+    try:
+        with storage(out):
+            train_experts(data, out, only, say)
+    except (ValueError, ImportError) as exc:  # no such recipe, data it cannot train on, or a package it needs
+        raise BadSetting(f"training cannot start: {exc}") from exc
+
+
+@train_app.command("mllm")
+def train_mllm_command(
+    stage: Annotated[
+        Literal["align", "instruct"], typer.Option(help="align: the experts' encoder held; instruct: all of the model.")
+    ],
+    out: Out = Path("training"),
+    patients: Annotated[int, typer.Option(min=1, help="Synthetic patients to learn from.")] = 1000,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the stage, instead of the recipe's.")] = None,
+) -> None:
+    """Train the multimodal model on synthetic patients. Resumes where an earlier run in OUT stopped."""
+    from app.terminal import say
+    from medmllm.train.mllm import train_mllm
+
+    try:
+        with storage(out):
+            train_mllm(stage, out, patients=patients, steps=steps, progress=say)
+    except ValueError as exc:  # the stage before it is missing, or a run of another plan stands there
+        raise BadSetting(f"training cannot start: {exc}") from exc

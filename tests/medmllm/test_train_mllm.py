@@ -1,0 +1,77 @@
+"""Training goes on where it was stopped, stage after stage, as if nothing had been."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from medmllm.model import WetreadForReporting
+from medmllm.processor import WetreadProcessor
+from medmllm.train import mllm
+from medmllm.train.exams import HELD_OUT, Exam, exams
+
+PLAN = replace(mllm.INSTRUCT, steps=3, batch=2, checkpoint_every=1)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Exam]:
+    return list(exams(range(HELD_OUT + 9, HELD_OUT + 11), tmp_path_factory.mktemp("exams")))
+
+
+class StoppedError(Exception):
+    """What ends a run in the middle."""
+
+
+def trained(drawn: Sequence[Exam], out: Path, stop_at: int | None = None) -> WetreadForReporting:
+    tokenizer = mllm.new_tokenizer(drawn, size=400)
+    model = mllm.new_model(tokenizer, hidden=64, layers=1)
+    processor = WetreadProcessor.of(model, tokenizer)
+    if stop_at is not None:
+        with pytest.raises(StoppedError):
+            mllm.train_stage(model, StoppedProcessor(processor, stop_at), drawn, PLAN, out, lambda _: None)  # type: ignore[arg-type]
+    else:
+        curve = mllm.train_stage(model, processor, drawn, PLAN, out, lambda _: None)
+        assert [step for step, _ in curve] == [0, 1, 2]
+    return model
+
+
+class StoppedProcessor:
+    """A processor whose machine is switched off before a certain batch."""
+
+    def __init__(self, processor: WetreadProcessor, stop_at: int) -> None:
+        self._processor, self._left = processor, stop_at
+
+    def batch(self, inputs: object) -> object:
+        if self._left == 0:
+            raise StoppedError
+        self._left -= 1
+        return self._processor.batch(inputs)  # type: ignore[arg-type]
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(drawn: Sequence[Exam], tmp_path: Path) -> None:
+    whole = trained(drawn, tmp_path / "whole").state_dict()
+    trained(drawn, tmp_path / "parts", stop_at=2)
+    resumed = trained(drawn, tmp_path / "parts").state_dict()
+    begun = mllm.new_model(mllm.new_tokenizer(drawn, size=400), hidden=64, layers=1).state_dict()
+    moved = [name for name, value in whole.items() if not torch.equal(value, begun[name])]
+    assert any(name.startswith("picture_encoder.body") for name in moved)
+    assert not any(name.startswith("volume_encoder") and "running" not in name for name in moved)  # held in the plan
+    for name, value in whole.items():
+        assert torch.allclose(value, resumed[name], atol=1e-6), name
+
+
+def test_instruct_waits_for_align(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="begins with the model of align"):
+        mllm.train_mllm("instruct", tmp_path, patients=1)
+
+
+def test_batches_are_drawn_from_seed_and_step(drawn: Sequence[Exam]) -> None:
+    tokenizer = mllm.new_tokenizer(drawn, size=400)
+    processor = WetreadProcessor.of(mllm.new_model(tokenizer, hidden=64, layers=1), tokenizer)
+    one, same, other = (mllm.drawn_batch(processor, drawn, PLAN, step) for step in (4, 4, 5))
+    assert torch.equal(one.input_ids, same.input_ids)
+    assert one.input_ids.shape != other.input_ids.shape or not torch.equal(one.input_ids, other.input_ids)
