@@ -54,9 +54,9 @@ ALIGN = Plan("align", 300, frozen=("picture_encoder.body", "volume_encoder"))
 INSTRUCT = Plan("instruct", 600, rate=6e-4, frozen=("volume_encoder",))
 
 
-def new_tokenizer(at_hand: Sequence[Exam], size: int = VOCABULARY) -> PreTrainedTokenizerFast:
-    """Made from inputs and answers as training draws them."""
-    drawn = (draw_task(at_hand[number % len(at_hand)], number) for number in range(TEXTS))
+def new_tokenizer(at_hand: Sequence[Exam], size: int = VOCABULARY, texts: int = TEXTS) -> PreTrainedTokenizerFast:
+    """Made from so many inputs and answers as training draws them."""
+    drawn = (draw_task(at_hand[number % len(at_hand)], number) for number in range(texts))
     return make_tokenizer((text for each in drawn for text in (each.text, each.answer or "")), size)
 
 

@@ -27,7 +27,7 @@ class StoppedError(Exception):
 
 
 def trained(drawn: Sequence[Exam], out: Path, stop_at: int | None = None) -> WetreadForReporting:
-    tokenizer = mllm.new_tokenizer(drawn, size=400)
+    tokenizer = mllm.new_tokenizer(drawn, size=400, texts=60)
     model = mllm.new_model(tokenizer, hidden=64, layers=1)
     processor = WetreadProcessor.of(model, tokenizer)
     if stop_at is not None:
@@ -56,7 +56,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(drawn: Sequence[Exam], 
     whole = trained(drawn, tmp_path / "whole").state_dict()
     trained(drawn, tmp_path / "parts", stop_at=2)
     resumed = trained(drawn, tmp_path / "parts").state_dict()
-    begun = mllm.new_model(mllm.new_tokenizer(drawn, size=400), hidden=64, layers=1).state_dict()
+    begun = mllm.new_model(mllm.new_tokenizer(drawn, size=400, texts=60), hidden=64, layers=1).state_dict()
     moved = [name for name, value in whole.items() if not torch.equal(value, begun[name])]
     assert any(name.startswith("picture_encoder.body") for name in moved)
     assert not any(name.startswith("volume_encoder") and "running" not in name for name in moved)  # held in the plan
@@ -70,7 +70,7 @@ def test_instruct_waits_for_align(tmp_path: Path) -> None:
 
 
 def test_batches_are_drawn_from_seed_and_step(drawn: Sequence[Exam]) -> None:
-    tokenizer = mllm.new_tokenizer(drawn, size=400)
+    tokenizer = mllm.new_tokenizer(drawn, size=400, texts=60)
     processor = WetreadProcessor.of(mllm.new_model(tokenizer, hidden=64, layers=1), tokenizer)
     one, same, other = (mllm.drawn_batch(processor, drawn, PLAN, step) for step in (4, 4, 5))
     assert torch.equal(one.input_ids, same.input_ids)
