@@ -1,4 +1,4 @@
-"""Commands about experts: which there are, and MONAI bundles that are added to them."""
+"""Commands about experts: which there are, and those that are added to them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from expert_models.finding import Finding
     from expert_models.ports import Expert
 
-experts_app = typer.Typer(help="The experts that examine, and MONAI bundles of yours among them.", no_args_is_help=True)
+experts_app = typer.Typer(help="The experts that examine, and those of yours among them.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 ACTOR = "command line"  # who did it, in the audit trail
@@ -64,33 +64,51 @@ def list_experts(as_json: AsJson = False) -> None:
 
 @experts_app.command("add")
 def add_expert(
-    path: Annotated[Path, typer.Argument(help="A MONAI bundle: a folder or a zip archive.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH",
+            help="A MONAI bundle: a folder or a zip archive; or torchxrayvision:MODEL, totalsegmentator:total, "
+            "totalsegmentator:total-fast.",
+        ),
+    ],
     card: Annotated[
-        Path | None, typer.Option("--card", help="What its channels are; else the wetread.toml in the bundle.")
+        Path | None, typer.Option("--card", help="What a bundle's channels are; else the wetread.toml in it.")
     ] = None,
     trust: Annotated[
         bool, typer.Option("--trust", help="Let it run its own Python code, with your rights. Read it first.")
     ] = False,
 ) -> None:
-    """Add a MONAI bundle as an expert: it is copied, checked, and its network built with its weights."""
+    """Add a MONAI bundle, or a model of an installed package, as an expert: copied, checked, and built once."""
     from rich.markup import escape
 
     from app.bootstrap import isolated, open_registry
     from app.terminal import out
+    from expert_models.adapters.adapted import is_adapter
+    from expert_models.bundles.shelf import Added
     from expert_models.errors import ExpertError
 
     program = open_here()
     shelf = open_shelf(program.settings)
-    if not path.exists():
+    path = Path(source)
+    is_adapted = is_adapter(source) and not path.exists()
+    name_of = source if is_adapted else path.name
+    if not is_adapted and not path.exists():
         raise BadSetting(f"{path} does not exist")
     if card is not None and not card.is_file():
         raise BadSetting(f"{card} is no file")
+    if card is not None and is_adapted:
+        raise BadSetting(f"{source} takes no card: what its labels are is known")
     try:
         with storage(program.settings.home.expanduser() / "experts"):
             taken = [expert.tag.name for expert in open_registry(program.settings).ready.values()]
-            added = shelf.add(path, card, trusted=trust, taken=taken)
+            added = (
+                shelf.add_adapted(source, trusted=trust, taken=taken)
+                if is_adapted
+                else shelf.add(path, card, trusted=trust, taken=taken)
+            )
     except ExpertError as exc:
-        raise BadSetting(f"{path.name} cannot be added: {exc}") from None
+        raise BadSetting(f"{name_of} cannot be added: {exc}") from None
     name = added.record.name
     registry = open_registry(program.settings)
     try:
@@ -99,13 +117,14 @@ def add_expert(
         isolated(program.settings, registry, name).prepare()
     except ExpertError as exc:
         shelf.remove(name)
-        raise BadSetting(f"{path.name} cannot be added: {exc}") from None
+        raise BadSetting(f"{name_of} cannot be added: {exc}") from None
     program.audit.record(ACTOR, "expert added", expert=name, weights=added.tag.weights_sha256, trusted=int(trust))
-    told = ", ".join(concept.meaning for concept in added.card.concepts)
+    told = ", ".join(concept.meaning for concept in registry.ready[name].concepts)
     out.print(f"{escape(name)} {escape(added.tag.version)} is an expert for {escape(told)}")
     if added.unmapped:
-        out.print(f"not reported, since the card does not name them: {escape(', '.join(added.unmapped))}")
-    if added.intended_use:
+        why = "no finding is made of them" if is_adapted else "the card does not name them"
+        out.print(f"not reported, since {why}: {escape(', '.join(added.unmapped))}")
+    if isinstance(added, Added) and added.intended_use:
         out.print(f"intended use, by its makers: {escape(added.intended_use)}")
 
 
@@ -164,7 +183,7 @@ def listed(label: str, expert: Expert, shelf: Shelf) -> Listed:
 
 
 def open_shelf(settings: Settings) -> Shelf:
-    """Where the bundles that were added are kept."""
+    """Where those that were added are kept."""
     from expert_models.bundles.shelf import Shelf
 
     return Shelf(settings.home.expanduser() / "experts")

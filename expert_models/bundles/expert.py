@@ -1,16 +1,16 @@
-"""A MONAI bundle as an expert: what its card names is outlined, measured and coded."""
+"""Experts that outline: what each channel holds is measured and coded. A MONAI bundle is one, by its card."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from dicom_io.study import Modality, Series
+from dicom_io.study import Modality, Series, Volume
 from expert_models.bundles.card import Channel
 from expert_models.bundles.shelf import Added, read_added
 from expert_models.codes import (
@@ -29,7 +29,7 @@ from expert_models.once import Once
 from expert_models.ports import Masks
 
 if TYPE_CHECKING:
-    from expert_models.bundles.run import Pipeline
+    from expert_models.bundles.run import Outlined
 
 MOST_LISTED = 10
 LEAST_SLICES = 3  # below it a CT is no volume
@@ -38,24 +38,31 @@ AROUND = np.ones((3, 3, 3), bool)
 Mask = npt.NDArray[np.bool_]
 
 
-class BundleExpert:
-    """The expert in one folder of the shelf. Its files are read now, its weights at the first examination."""
+class Outlines(Protocol):
+    """What outlines a CT: a bundle's pipeline, or another maker's package."""
 
-    def __init__(self, folder: str, device: str = "cpu") -> None:
-        """Raises BundleRefused or CardInvalid when the folder does not hold what was added."""
-        self._added: Added = read_added(Path(folder))
-        self._device = device
-        self._pipeline: Once[Pipeline] = Once(self._loaded)
+    def outline(self, volume: Volume) -> Outlined:
+        """Its answer on the voxels of a CT in HU."""
+
+
+class OutliningExpert:
+    """An expert that outlines: each channel is an organ or a lesion, measured and coded."""
+
+    def __init__(self, tag: ExpertTag, channels: Sequence[Channel], load: Callable[[], Outlines]) -> None:
+        """load: called once, at the first examination."""
+        self._tag = tag
+        self._channels = tuple(channels)
+        self._pipeline = Once(load)
 
     @property
     def tag(self) -> ExpertTag:
-        """The name on the shelf, the bundle's version, its weights."""
-        return self._added.tag
+        """The name on the shelf, the version, the weights."""
+        return self._tag
 
     @property
     def concepts(self) -> tuple[Code, ...]:
-        """What its card names."""
-        return self._added.card.concepts
+        """Every concept once, in order."""
+        return tuple(dict.fromkeys(channel.code for channel in self._channels))
 
     def refuses(self, series: Series) -> str | None:
         """Anything but CT, and what is too thin to be a volume."""
@@ -70,10 +77,10 @@ class BundleExpert:
         self._pipeline()
 
     def examine(self, series: Series, masks: Masks) -> Sequence[Finding]:
-        """Each channel of the card, in its order. An organ that is not seen is not assessed; a lesion is absent."""
+        """Each channel, in its order. An organ that is not seen is not assessed; a lesion is absent."""
         outlined = self._pipeline().outline(series.volume)
         found: list[Finding] = []
-        for channel in self._added.card.channels:
+        for channel in self._channels:
             mask = outlined.mask(channel.number, channel.threshold)
             found += (
                 self._organ(channel, mask, series, masks)
@@ -81,13 +88,6 @@ class BundleExpert:
                 else self._lesions(channel, mask, series, masks)
             )
         return found
-
-    def _loaded(self) -> Pipeline:
-        from expert_models.bundles.run import Pipeline
-
-        added, is_trusted = self._added, self._added.record.is_trusted
-        added.check_files()
-        return Pipeline(added.layout, added.card.settings, self._device, is_trusted=is_trusted)
 
     def _organ(self, channel: Channel, mask: Mask, series: Series, masks: Masks) -> list[Finding]:
         if not mask.any():
@@ -145,6 +145,23 @@ class BundleExpert:
                     axis, code = (axes[0], LONG_AXIS) if name == "long_axis" else (axes[1], SHORT_AXIS)
                     made.append(_length(code, axis, series))
         return tuple(made)
+
+
+class BundleExpert(OutliningExpert):
+    """The expert in one folder of the shelf. Its files are read now, its weights at the first examination."""
+
+    def __init__(self, folder: str, device: str = "cpu") -> None:
+        """Raises BundleRefused or CardInvalid when the folder does not hold what was added."""
+        self._added: Added = read_added(Path(folder))
+        self._device = device
+        super().__init__(self._added.tag, self._added.card.channels, self._loaded)
+
+    def _loaded(self) -> Outlines:
+        from expert_models.bundles.run import Pipeline
+
+        added, is_trusted = self._added, self._added.record.is_trusted
+        added.check_files()
+        return Pipeline(added.layout, added.card.settings, self._device, is_trusted=is_trusted)
 
 
 def _length(code: Code, axis: Axis, series: Series) -> Measurement:

@@ -87,7 +87,7 @@ class Pipeline:
         values = done.detach().cpu()
         back = _affine_of(done, item["image"])
         is_labels = values.shape[0] == 1 and answer.shape[1] > 1
-        return Outlined(_on_source(values.numpy(), back, affine, volume.shape, nearest=is_labels), is_labels)
+        return Outlined(on_source(values.numpy(), back, affine, volume.shape, nearest=is_labels), is_labels)
 
     def _image(self, picture: Array, affine: Array) -> MetaTensor:
         """What MONAI's LoadImaged would have given: (x, y, z), with a channel before where the bundle asks for it."""
@@ -180,7 +180,7 @@ def _affine_of(done: Tensor, before: MetaTensor) -> Array:
     return np.asarray(before.affine.cpu().numpy(), dtype=np.float64)
 
 
-def _on_source(values: Array, affine: Array, source: Array, shape: tuple[int, ...], *, nearest: bool) -> Array:
+def on_source(values: Array, affine: Array, source: Array, shape: tuple[int, ...], *, nearest: bool) -> Array:
     """(channels, x, y, z) on any affine -> (channels, slices, rows, columns) of the source."""
     wanted = shape[::-1]
     if values.shape[1:] == wanted and np.allclose(affine, source, atol=1e-4):

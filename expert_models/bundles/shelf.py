@@ -1,8 +1,8 @@
-"""The shelf: bundles that were added, one folder each below `home/experts`, copied file by file and never followed.
+"""The shelf: what was added, one folder each below `home/experts`, copied file by file and never followed.
 
     home/experts/<name>/record.json    what was added: trusted or not, and the sha256 of every file
-    home/experts/<name>/wetread.toml   the card
-    home/experts/<name>/bundle/        the bundle's own files
+    home/experts/<name>/wetread.toml   the card of a bundle
+    home/experts/<name>/bundle/        the bundle's own files, or the weights of an adapted model
 
 The record lies outside the bundle, so nothing that came with a bundle can grant it trust. A file that has changed since
 withdraws the whole bundle until it is added again.
@@ -10,42 +10,31 @@ withdraws the whole bundle until it is added again.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import shutil
 import stat
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from secrets import token_hex
 from typing import IO
 
+from expert_models.adapters.adapted import Adapted, installed_version, kind_of, read_adapted, weights_of
 from expert_models.bundles.card import CARD, BundleCard, check_card, read_bundle_card, unmapped
 from expert_models.bundles.layout import Layout, bundle_root, read_layout
+from expert_models.bundles.record import FILES, Record, hashes, read_record
 from expert_models.bundles.safe import check_kind, check_safe
 from expert_models.errors import BundleRefused, ExpertError
 from expert_models.finding import ExpertTag
 from expert_models.recipe import Recipe
 
-RECORD = "record.json"
-FILES = "bundle"
 MOST_FILES = 2_000
 MOST_BYTES = 16 * 1024**3
 WHERE = "expert_models.bundles.expert:BundleExpert"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,39}")
 _CHUNK = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What was added. files: sha256 by path below bundle/, with forward slashes."""
-
-    name: str
-    is_trusted: bool
-    files: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +63,11 @@ class Added:
 
     def check_files(self) -> None:
         """BundleRefused when a file is not the one that was added, is missing, or has come since."""
-        if _hashes(self.folder / FILES) != dict(self.record.files):
-            raise BundleRefused(
-                f"files of {self.record.name} have changed since it was added"
-                f"{', so it is no longer trusted' if self.record.is_trusted else ''}: remove it, and add it again"
-            )
+        self.record.check_files(self.folder)
 
 
 class Shelf:
-    """The folder of the bundles that were added."""
+    """The folder of what was added."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -97,17 +82,20 @@ class Shelf:
         """How the experts on the shelf are made. One that is trusted runs code of its own."""
         recipes = []
         for name in self.names():
-            is_foreign = False
+            is_foreign, where = False, WHERE
             with suppress(ExpertError):  # a record that cannot be read grants nothing; making it says why
-                is_foreign = _record(self._folder / name).is_trusted
-            recipes.append(Recipe(name, WHERE, str(self._folder / name), is_foreign))
+                record = read_record(self._folder / name)
+                is_foreign = record.is_trusted
+                where = kind_of(record.adapter).where if record.adapter else WHERE
+            recipes.append(Recipe(name, where, str(self._folder / name), is_foreign))
         return recipes
 
-    def added(self, name: str) -> Added:
-        """One bundle. KeyError when it is not on the shelf; BundleRefused or CardInvalid when it is no longer sound."""
+    def added(self, name: str) -> Added | Adapted:
+        """What was added. KeyError when it is not on the shelf; BundleRefused or CardInvalid when no longer sound."""
         if name not in self.names():
             raise KeyError(name)
-        return read_added(self._folder / name)
+        folder = self._folder / name
+        return read_adapted(folder) if read_record(folder).adapter else read_added(folder)
 
     def add(self, source: Path, card: Path | None, *, trusted: bool, taken: Collection[str] = ()) -> Added:
         """Copy a bundle from a folder or zip archive onto the shelf, with its card. Nothing of it is executed.
@@ -115,10 +103,7 @@ class Shelf:
         card: instead of the wetread.toml beside the bundle. taken: names that other experts have. BundleRefused or
         CardInvalid in one sentence, and then nothing is left behind; OSError when the shelf cannot be written.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        place = self._folder / f".adding-{token_hex(8)}"
-        place.mkdir()
-        try:
+        with self._adding() as place:
             unpacked = place / "unpacked"
             unpacked.mkdir()
             copy_bundle(source, unpacked)
@@ -127,17 +112,48 @@ class Shelf:
                 shutil.copyfile(card or root / CARD, place / CARD)
             root.rename(place / FILES)
             shutil.rmtree(unpacked, ignore_errors=True)
-            name = _name_of(place)
-            if name in {*taken, *self.names()}:
-                raise BundleRefused(f"an expert is named {name} already: remove it, or name this one in its card")
-            record = Record(name, trusted, _hashes(place / FILES))
-            (place / RECORD).write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
+            name = self._free(_name_of(place), taken)
+            Record(name, trusted, hashes(place / FILES)).write(place)
             read_added(place)
             place.rename(self._folder / name)
+        return read_added(self._folder / name)
+
+    def add_adapted(self, adapter: str, *, trusted: bool, taken: Collection[str] = ()) -> Adapted:
+        """Copy the weights of an adapted model ("torchxrayvision:NAME") from where its package keeps them.
+
+        Its package is imported, and nothing is fetched. Raises as `add` does.
+        """
+        kind, model = kind_of(adapter), adapter.partition(":")[2]
+        if not trusted:
+            raise BundleRefused(
+                f"{kind.requires[0]} unpickles its weights, which can run code with your rights: add it with --trust"
+            )
+        version = installed_version(kind)
+        with self._adding() as place:
+            for name, path in weights_of(adapter).items():
+                copy_weights(path, place / FILES / name)
+            made = re.sub(r"[^a-z0-9]+", "-", f"{kind.prefix}-{model}".lower())
+            name = self._free(made, taken)
+            Record(name, trusted, hashes(place / FILES), adapter, version).write(place)
+            place.rename(self._folder / name)
+        return read_adapted(self._folder / name)
+
+    @contextmanager
+    def _adding(self) -> Iterator[Path]:
+        """A new folder on the shelf that is no expert yet; gone when what is done in it fails."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        place = self._folder / f".adding-{token_hex(8)}"
+        place.mkdir()
+        try:
+            yield place
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
             raise
-        return read_added(self._folder / name)
+
+    def _free(self, name: str, taken: Collection[str]) -> str:
+        if name in {*taken, *self.names()}:
+            raise BundleRefused(f"an expert is named {name} already: remove it, or name this one in its card")
+        return name
 
     def remove(self, name: str) -> None:
         """Take a bundle off the shelf. KeyError when it is not there."""
@@ -148,7 +164,7 @@ class Shelf:
 
 def read_added(folder: Path) -> Added:
     """What lies in one folder of the shelf, with every check that costs no hashing of weights."""
-    record = _record(folder)
+    record = read_record(folder)
     layout = read_layout(folder / FILES)
     if layout.weights not in record.files:
         raise BundleRefused(f"the weights of {record.name} are not those that were added: remove it, and add it again")
@@ -168,6 +184,15 @@ def copy_bundle(source: Path, target: Path) -> None:
         _copy_zip(source, target)
     else:
         raise BundleRefused(f"{source.name} is neither a folder nor a zip archive")
+
+
+def copy_weights(source: Path, target: Path) -> None:
+    """Copy a file, or the regular files of a folder, as copy_bundle does."""
+    if source.is_dir():
+        _copy_folder(source, target)
+    else:
+        with source.open("rb") as file:
+            _Allowance().copy(file, target)
 
 
 class _Allowance:
@@ -247,24 +272,3 @@ def _name_of(place: Path) -> str:
     if not _NAME.fullmatch(name):
         raise BundleRefused("its metadata give no usable name: give one in the card")
     return name
-
-
-def _record(folder: Path) -> Record:
-    try:
-        table = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        files = {str(name): str(digest) for name, digest in table["files"].items()}
-        return Record(str(table["name"]), table["is_trusted"] is True, files)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise BundleRefused(f"the record of what was added as {folder.name} cannot be read: remove it") from None
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    """sha256 of every file below a folder; BundleRefused when a link stands among them."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink():
-            raise BundleRefused("a link stands among its files")
-        if path.is_file():
-            with path.open("rb") as file:
-                found[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
