@@ -1,0 +1,90 @@
+"""Questions to the model, and its answers: words, and a mask for every `<SEG>` among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from medmllm.model import Encoded, WetreadForReporting
+from medmllm.processor import Batch, Input, WetreadProcessor, uncovered
+from medmllm.tokens import END, PAD, START
+
+MOST_TOKENS = 512
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answered:
+    """What was answered. masks: one for each `<SEG>`, (rows, columns) of the input's first picture or slice."""
+
+    text: str
+    masks: tuple[Mask, ...] = ()
+
+
+class Asked(Protocol):
+    """Whatever answers inputs."""
+
+    def answers(self, inputs: Sequence[Input]) -> list[Answered]:
+        """One answer for each input, in order."""
+
+
+class Asker:
+    """A model that is asked; deterministic: the most probable word each time."""
+
+    def __init__(self, model: WetreadForReporting, processor: WetreadProcessor, most_tokens: int = MOST_TOKENS) -> None:
+        self._model, self._processor, self._most_tokens = model.eval(), processor, most_tokens
+
+    def answers(self, inputs: Sequence[Input]) -> list[Answered]:
+        """See Asked. Every image is encoded once, for the words and for the masks."""
+        batch = self._processor.batch([replace(each, answer=None, segments=()) for each in inputs])
+        with torch.no_grad():
+            encoded = self._model.encode(batch.images)
+            new = self._model.generate(
+                batch.input_ids,
+                batch.attention_mask,
+                regions=batch.regions,
+                encoded=encoded,
+                max_new_tokens=self._most_tokens,
+                do_sample=False,
+            )
+            masks = self._masks(inputs, batch, encoded, new)
+        return [Answered(self._text(row), drawn) for row, drawn in zip(new, masks, strict=True)]
+
+    def _text(self, ids: Tensor) -> str:
+        text: str = self._processor.tokenizer.decode(ids)
+        for each in (START, PAD, END):
+            text = text.replace(each, "")
+        return text.strip()
+
+    def _masks(self, inputs: Sequence[Input], batch: Batch, encoded: Encoded, new: Tensor) -> list[tuple[Mask, ...]]:
+        """Of every `<SEG>` that was said of a picture or slice; said of none, it draws nothing."""
+        has_plane = torch.tensor([bool(each.pictures or each.slices) for each in inputs])
+        said = (new == self._model.config.seg_token_id) & has_plane[:, None]
+        made: list[list[Mask]] = [[] for _ in inputs]
+        if not said.any():
+            return [() for _ in inputs]
+        attention = torch.cat([batch.attention_mask, torch.ones_like(new)], dim=1)
+        embedded = self._model.embedded(torch.cat([batch.input_ids, new], dim=1), encoded, batch.regions)
+        out = self._model.decoder(inputs_embeds=embedded, attention_mask=attention, output_hidden_states=True)
+        states = out.hidden_states[-1][:, batch.input_ids.shape[1] :][said]
+        rows = said.nonzero()[:, 0].tolist()
+        owners = torch.tensor([_first_plane(inputs, row) for row in rows])
+        for row, logits in zip(rows, self._model.masks(states, encoded, owners), strict=True):
+            given = inputs[row]
+            height, width = given.pictures[0].shape if given.pictures else given.slices[0].shape
+            made[row].append(uncovered(logits.sigmoid(), (height, width), self._processor.side))
+        return [tuple(each) for each in made]
+
+
+def _first_plane(inputs: Sequence[Input], row: int) -> int:
+    """The number, in the batch, of the first picture of this row, or of its first slice."""
+    if inputs[row].pictures:
+        return sum(len(each.pictures) for each in inputs[:row])
+    return sum(len(each.pictures) for each in inputs) + sum(len(each.slices) for each in inputs[:row])

@@ -1,0 +1,88 @@
+"""Scores of grounding on answers that are right, wrong and missing, and the model's own way of answering at tiny size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from medmllm.answer import Answered, Asker
+from medmllm.brief import PICTURE, REGION
+from medmllm.evaluate_grounding import boxes_of, evaluate_grounding, overlap, score
+from medmllm.processor import Input, Place, WetreadProcessor
+from medmllm.tokens import SEG
+from medmllm.train import mllm
+from medmllm.train.exams import HELD_OUT, Exam, exams
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Exam]:
+    return list(exams(range(HELD_OUT + 21, HELD_OUT + 23), tmp_path_factory.mktemp("exams")))
+
+
+class Knowing:
+    """Answers with the truth, which it is given with the question."""
+
+    def answers(self, inputs: Sequence[Input]) -> list[Answered]:
+        return [Answered(each.answer or "", tuple(place.mask for place in each.segments)) for each in inputs]
+
+
+class Silent:
+    """Never says anything."""
+
+    def answers(self, inputs: Sequence[Input]) -> list[Answered]:
+        return [Answered("") for _ in inputs]
+
+
+class Boasting:
+    """Has a box of everything for everything."""
+
+    def answers(self, inputs: Sequence[Input]) -> list[Answered]:
+        return [Answered("<ref>it</ref><box>[[0,0,999,999]]</box>") for _ in inputs]
+
+
+def test_who_knows_has_full_marks_and_who_is_silent_none(drawn: Sequence[Exam]) -> None:
+    known = {each.name: each.value for each in evaluate_grounding(Knowing(), drawn)}
+    assert known["region_to_text/accuracy"] == 1
+    assert known["text_to_region/iou"] == 1
+    assert known["seg/dice"] == 1
+    assert known["text_to_region/invented"] == 0
+    silent = {each.name: each.value for each in evaluate_grounding(Silent(), drawn)}
+    assert silent == dict.fromkeys(known, 0.0)
+    assert {each.name: each.value for each in evaluate_grounding(Boasting(), drawn)}["text_to_region/invented"] == 1
+
+
+def test_overlap_by_hand() -> None:
+    # Two squares of 100 x 100 that share 50 x 100.
+    assert overlap([(0, 0, 99, 99)], [(50, 0, 149, 99)]) == pytest.approx(5000 / 15000)
+    assert overlap([(0, 0, 9, 9), (20, 0, 29, 9)], [(0, 0, 9, 9)]) == pytest.approx(0.5)
+    assert overlap([], [(0, 0, 9, 9)]) == 0
+    assert boxes_of("<box>[[1,2,3,4],[10,20,999,40]]</box>") == [(1, 2, 3, 4), (10, 20, 999, 40)]
+
+
+def test_one_answer_by_hand() -> None:
+    half = np.zeros((10, 10), bool)
+    half[:5] = True
+    asked = Input(f"{PICTURE} where is it", answer=f"<box>[[0,0,999,499]]</box> {SEG}", segments=[Place(0, half)])
+    told = dict(score(asked, f"<box>[[0,0,999,999]]</box> {SEG}", [np.ones((10, 10), bool)]))
+    assert told == {"text_to_region/iou": 0.5, "seg/dice": pytest.approx(2 / 3)}
+    assert dict(score(Input(f"what is {REGION}", answer="heart"), "the heart", ())) == {"region_to_text/accuracy": 0.0}
+
+
+def test_the_model_answers_in_words_and_draws_what_it_says(drawn: Sequence[Exam]) -> None:
+    tokenizer = mllm.new_tokenizer(drawn, size=400, texts=40)
+    model = mllm.new_model(tokenizer, hidden=64, layers=1)
+    seg = tokenizer.convert_tokens_to_ids(SEG)
+    embeddings = model.get_input_embeddings().weight
+    with torch.no_grad():
+        embeddings[seg] = embeddings.sum(dim=0) * 5 + 3  # it says <SEG> more than anything
+    asker = Asker(model, WetreadProcessor.of(model, tokenizer), most_tokens=3)
+    film = np.random.default_rng(0).random((90, 120), dtype=np.float32)
+    answers = asker.answers([Input(f"{PICTURE}\nwhere", [film]), Input("nothing to see")])
+    drawing, blind = answers
+    assert drawing.text == SEG * 3
+    assert [each.shape for each in drawing.masks] == [(90, 120)] * 3
+    assert blind.text == SEG * 3
+    assert blind.masks == ()  # there is no picture to draw on
