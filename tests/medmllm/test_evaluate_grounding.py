@@ -1,4 +1,4 @@
-"""Scores of grounding on answers that are right, wrong and missing, and the model's own way of answering at tiny size."""
+"""Scores of grounding on answers that are right, wrong and missing; and how the model itself answers, at tiny size."""
 
 from __future__ import annotations
 
