@@ -270,6 +270,13 @@ def open_language_model(settings: Settings) -> LanguageModel | None:
                 )
             except ValueError as exc:
                 raise BadSetting(f"mllm_url: {exc}") from exc
+        case "local":
+            from medmllm.adapters.local import LocalModel
+
+            try:
+                return LocalModel(Path(unquote(urlsplit(settings.mllm_url).path)))
+            except ValueError as exc:
+                raise BadSetting(f"mllm_url: {exc}") from exc
         case "scripted":
             from medmllm.adapters.scripted import ScriptedModel
 
@@ -279,7 +286,7 @@ def open_language_model(settings: Settings) -> LanguageModel | None:
             answers = script.read_text(encoding="utf-8").split("\n---\n")
             return ScriptedModel(answers)
         case other:
-            raise UnknownBackend("mllm_url", other, ["template", "scripted", "openai+http", "openai+https"])
+            raise UnknownBackend("mllm_url", other, ["template", "local", "scripted", "openai+http", "openai+https"])
 
 
 def open_writer(settings: Settings) -> Writer:

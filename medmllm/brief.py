@@ -24,10 +24,14 @@ MOST_OF_INDICATION = 200  # characters
 
 @dataclass(frozen=True, slots=True)
 class Brief:
-    """text, and what its markers stand for. slices: (series, index). regions lie on the pictures, or on the slices."""
+    """text, and what its markers stand for. slices: (series, index). regions lie on the pictures, or on the slices.
+
+    priors: for each picture the one of the prior study that it is compared with, None where there is none.
+    """
 
     text: str
     pictures: tuple[Series, ...] = ()
+    priors: tuple[Series | None, ...] = ()
     volumes: tuple[Series, ...] = ()
     slices: tuple[tuple[Series, int], ...] = ()
     regions: tuple[Region, ...] = ()
@@ -58,12 +62,32 @@ def brief(
     lines += [_comparison(each) for each in comparisons]
     lines += [f"{each.id} {' '.join(each.finding_ids)}".rstrip() for each in evidence]
     lines.append(task)
-    return Brief("\n".join(lines), pictures, volumes, slices, tuple(regions))
+    priors = tuple(_earlier(each, study, comparisons) for each in pictures)
+    return Brief("\n".join(lines), pictures, priors, volumes, slices, tuple(regions))
+
+
+def _prior_study(study: Study, comparisons: Sequence[Comparison]) -> Study | None:
+    """The study that is compared with, else the newest prior."""
+    uid = next((each.prior_study_uid for each in comparisons), None)
+    return next((each for each in study.priors if uid in (None, each.uid)), None)
+
+
+def _earlier(series: Series, study: Study, comparisons: Sequence[Comparison]) -> Series | None:
+    """Of the prior's radiographs one of the same view, else another frontal or another lateral one, else none."""
+    prior = _prior_study(study, comparisons)
+    earlier = [each for each in prior.series if each.modality.is_projection] if prior else []
+    sideways = _is_lateral(series)
+    alike = [each for each in earlier if _is_lateral(each) is sideways]
+    return next((each for each in alike if each.view == series.view), next(iter(alike), None))
+
+
+def _is_lateral(series: Series) -> bool:
+    return "lateral" in (wording.view(series) or "").lower()
 
 
 def _prior(study: Study, comparisons: Sequence[Comparison]) -> str:
-    uid = next((each.prior_study_uid for each in comparisons), study.priors[0].uid if study.priors else None)
-    return "no prior" if uid is None else f"prior {wording.earlier_study(study, uid)}"
+    prior = _prior_study(study, comparisons)
+    return "no prior" if prior is None else f"prior {wording.earlier_study(study, prior.uid)}"
 
 
 def _finding(finding: Finding) -> str:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from dicom_io.study import Study
 from expert_models.finding import Comparison, Finding
+from medmllm.brief import Brief
 from medmllm.report import Report
 from rag.evidence import Evidence
 
@@ -27,11 +28,15 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Everything the model is given. It holds no name, no date and no raw UID."""
+    """Everything the model is given. Its texts hold no name, no date and no raw UID.
+
+    brief: the same in few words, with the pixels themselves, for a model that runs in this process.
+    """
 
     system: str
     text: str
     views: tuple[View, ...] = ()
+    brief: Brief | None = None
 
 
 class LanguageModel(Protocol):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from string import Template
 
@@ -17,6 +18,7 @@ from dicom_io.study import Study
 from expert_models import codes
 from expert_models.finding import Comparison, Finding, Measurement, Presence
 from medmllm import wording
+from medmllm.brief import brief
 from medmllm.ports import Prompt
 from medmllm.scrub import scrub
 from medmllm.views import Picture
@@ -54,7 +56,8 @@ def build_prompt(
         comparisons=compared or "none: no comparison with a prior study was made, so do not compare",
         evidence=_within([_evidence(each) for each in evidence], for_evidence, "passages") or "none",
     )
-    return Prompt(system=_text("system"), text=task, views=tuple(each.view for each in pictures))
+    told = brief(study, findings, comparisons, evidence)
+    return Prompt(_text("system"), task, tuple(each.view for each in pictures), told)
 
 
 def repair_prompt(prompt: Prompt, answer: str, problems: Sequence[str]) -> Prompt:
@@ -64,7 +67,7 @@ def repair_prompt(prompt: Prompt, answer: str, problems: Sequence[str]) -> Promp
         answer=_data(answer, most=6000),
         problems="\n".join(f"- {problem}" for problem in problems[:20]),
     )
-    return Prompt(system=prompt.system, text=text, views=prompt.views)
+    return replace(prompt, text=text)
 
 
 def _text(name: str) -> str:

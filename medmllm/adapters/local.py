@@ -1,0 +1,91 @@
+"""Our own model, in this process: a folder as `wetread train mllm` leaves it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from dicom_io.study import Series
+from expert_models.finding import Region
+from expert_models.once import Once
+from medmllm.brief import Brief
+from medmllm.errors import ModelUnavailable
+from medmllm.ports import Prompt
+
+if TYPE_CHECKING:
+    from medmllm.answer import Asker
+    from medmllm.processor import Input, Place
+
+NEEDED = ("model.safetensors", "config.json", "tokenizer.json", "processor_config.json")
+
+
+class LocalModel:
+    """A model in a folder, loaded when it is first asked and kept. Nothing is fetched, nothing is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        """ValueError, in one sentence, for a folder that holds no such model."""
+        missing = [name for name in NEEDED if not (folder / name).is_file()]
+        if missing:
+            raise ValueError(f"{folder} holds no model: {', '.join(missing)} is missing")
+        self._folder = folder
+        self._asker: Once[Asker] = Once(self._loaded)
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return f"local {self._folder.name}"
+
+    def complete(self, prompt: Prompt) -> str:
+        """The answer to the prompt's brief. Raises ModelUnavailable for a prompt without one."""
+        if prompt.brief is None:
+            raise ModelUnavailable("the local model reads briefs, and was given none")
+        return self._asker().answers([as_input(prompt.brief)])[0].text
+
+    def _loaded(self) -> Asker:
+        # Here and not above: naming the model must not cost the seconds that torch and transformers take to load.
+        from medmllm.answer import Asker
+        from medmllm.model import WetreadForReporting
+        from medmllm.processor import WetreadProcessor
+
+        model = WetreadForReporting.from_pretrained(str(self._folder), local_files_only=True, use_safetensors=True)
+        return Asker(model, WetreadProcessor.from_pretrained(str(self._folder), local_files_only=True))
+
+
+def as_input(brief: Brief) -> Input:
+    """What a brief's markers stand for, as arrays. A region is the box of its finding on its picture or slice."""
+    from medmllm.processor import Input
+
+    return Input(
+        brief.text,
+        pictures=[_picture(each) for each in brief.pictures],
+        priors=[None if each is None else _picture(each) for each in brief.priors],
+        volumes=[each.volume.voxels.astype(np.int16, copy=False) for each in brief.volumes],
+        slices=[series.volume.voxels[index].astype(np.int16, copy=False) for series, index in brief.slices],
+        regions=[_place(each, brief) for each in brief.regions],
+    )
+
+
+def _picture(series: Series) -> npt.NDArray[np.float32]:
+    return np.asarray(series.volume.voxels[0], dtype=np.float32)
+
+
+def _place(region: Region, brief: Brief) -> Place:
+    from medmllm.processor import Place
+
+    for owner, series in enumerate(brief.pictures):
+        if region.series_uid == series.uid:
+            break
+    else:
+        of_series = (
+            number
+            for number, (series, index) in enumerate(brief.slices, len(brief.pictures))
+            if region.series_uid == series.uid and region.box.start[0] <= index < region.box.stop[0]
+        )
+        owner = next(of_series)
+        series = brief.slices[owner - len(brief.pictures)][0]
+    mask = np.zeros(series.volume.shape[1:], dtype=bool)
+    mask[region.box.slices[1:]] = True
+    return Place(owner, mask)
