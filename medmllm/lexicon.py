@@ -1,8 +1,8 @@
 """What the verifier can read in a sentence: pathologies with their polarity, sides, changes and claims of normality.
 
 Rules after the idea of NegEx (Chapman et al., J Biomed Inform 2001;34:301-310, doi 10.1006/jbin.2001.1029): a cue
-before or after a term decides it within the clause. The words of change follow the idea of Libra's temporal entities
-(Zhang et al., 2024, arXiv 2411.19378); the lists are our own.
+before or after a term decides it within the clause, and what is doubted is not denied. The words of change follow the
+idea of Libra's temporal entities (Zhang et al., 2024, arXiv 2411.19378); the lists are our own.
 """
 
 from __future__ import annotations
@@ -41,17 +41,21 @@ HEART_WORDS = r"(?:heart|cardiac silhouette|cardiac shadow|cardiac contour|cardi
 PATHOLOGIES: dict[str, str] = {
     "cardiomegaly": (
         rf"cardiomegaly|\b{HEART_WORDS}\b[^.;:]{{0,40}}?\b(?P<k1>enlarged|enlargement)|"
-        r"\benlarged (?:heart|cardiac silhouette|cardiac shadow)|\benlargement of the (?:heart|cardiac silhouette)"
+        r"\benlarged (?:heart|cardiac silhouette|cardiac shadow|cardiomediastinal silhouette)"
+        r"|\benlargement of the (?:heart|cardiac silhouette)"
     ),
     "nodule": r"\b(?:micro)?nodul(?:es?|ar|arity)\b",
-    "mass": r"\bmass(?:es)?\b",
-    "pericardial effusion": r"\bpericardial (?:effusions?|fluid)\b",
-    "pleural effusion": r"\bpleural (?:effusions?|fluid)\b|(?<!pericardial )\beffusions?\b|\bhydrothora(?:x|ces)\b",
+    "mass": r"\bmass(?:es)?\b(?![- ](?:effect|like))",
+    "pericardial effusion": r"\bpericardial (?:(?:or|and) pleural )?(?:effusions?|fluid)\b",
+    "pleural effusion": r"\bpleural (?:(?:or|and) pericardial )?(?:effusions?|fluid)\b"
+    r"|(?<!pericardial )\beffusions?\b|\bhydro(?:pneumo)?thora(?:x|ces)\b",
     "pneumothorax": r"\b(?:hydro)?pneumothora(?:x|ces)\b",
     "consolidation": r"\bconsolidations?\b|\bconsolidated\b|\bconsolidative\b"
     r"|\bair[- ]?space (?:opacit(?:y|ies)|disease)\b",
-    "atelectasis": r"\batelecta(?:sis|ses|tic)\b|\b(?:lobar|lung|segmental) collapse\b",
-    "edema": r"\bo?edema(?:tous)?\b|\bvascular congestion\b",
+    "atelectasis": r"\batelecta(?:sis|ses|tic)\b|\b(?:lobar|lobe|lung|segmental) collapse\b"
+    r"|\bcollapse of the (?:[\w-]+ ){0,3}(?:lobe|lung)\b",
+    "edema": r"\bo?edema(?:tous)?\b",
+    "vascular congestion": r"\b(?:vascular|venous) congestion\b",
     "pneumonia": r"\bpneumonias?\b|\bpneumonic\b|\bpneumonitis\b",
     "opacity": r"\bopacit(?:y|ies)\b|\bopacification\b|\binfiltrates?\b|\binfiltration\b",
     "malignancy": r"\bmalignan(?:t|cy|cies)\b|\bcancers?\b|\bcarcinomas?\b|\btumou?rs?\b|\bneoplas(?:m|ms|ia|tic)\b"
@@ -59,7 +63,9 @@ PATHOLOGIES: dict[str, str] = {
     "metastasis": r"\bmetasta(?:sis|ses|tic)\b",
     "lymphadenopathy": r"\b(?:lymph)?adenopathy\b|\benlarged lymph nodes?\b",
     "fracture": r"\bfractur(?:e|es|ed)\b",
-    "emphysema": r"\bemphysema(?:tous)?\b|\bhyperinflat(?:ion|ed)\b|\bbullae?\b",
+    "emphysema": r"(?<!subcutaneous )(?<!mediastinal )\bemphysema(?:tous)?\b|\bbullae?\b|\bbullous\b(?! emphysema)",
+    "subcutaneous emphysema": r"\bsubcutaneous (?:emphysema|air|gas)\b",
+    "hyperinflation": r"\bhyper(?:-?inflat|expan|disten)(?:ion|sion|ded|ed)\b",
     "fibrosis": r"\bfibro(?:sis|tic)\b|\bhoneycombing\b",
     "tuberculosis": r"\btubercul(?:osis|ous)\b",
     "infection": r"\binfect(?:ion|ions|ious)\b|\babscess(?:es)?\b",
@@ -89,18 +95,34 @@ TERM_OF: Mapping[Code, str] = {
     codes.LUNG_OPACITY: "opacity",
     codes.ATELECTASIS: "atelectasis",
     codes.PULMONARY_EDEMA: "edema",
+    codes.EMPHYSEMA: "emphysema",
 }
 
 COMPILED = {term: re.compile(pattern, re.IGNORECASE) for term, pattern in PATHOLOGIES.items()}
 
 VERB = r"(?:is|are|was|were|has|have|shows?|measures?|lies?|appears?|remains?)"
 CLAUSE_END = re.compile(
-    r"[.;:](?=\s|$)|\s[–—]\s|,?\s(?:but|however|although|though|while|whereas|except(?: for)?|apart from|otherwise)\b"
+    r"[.;:](?=\s|$)|\s(?:[–—]|--?)\s|,?\s(?:but|however|although|though|yet|while|whereas|except(?: for)?"
+    r"|apart from|aside from|otherwise|nevertheless)\b"
     rf"|(?:,|\sand|,\sand)\sthe\s(?=(?:(?!and\b|or\b)[\w-]+\s){{1,4}}{VERB}\b)"
+    rf"|,\s(?=(?:(?!and\b|or\b|nor\b|not\b)[\w-]+\s){{1,5}}(?:{VERB}|not)\b)"
     r"|,\s(?:there|this|it|which|a|an|with)\b|\sand (?:there|a|an|it|this)\b",
     re.IGNORECASE,
 )
-PHRASE_END = re.compile(r",|\b(?:and|or|with|versus)\b|[.;:](?=\s|$)", re.IGNORECASE)
+PHRASE_END = re.compile(r",|\b(?:and|or|nor|with|without|versus|vs)\b|[.;:](?=\s|$)", re.IGNORECASE)
+FORWARD_END = re.compile(  # what is said before it reaches no further: "no edema with a stable effusion"
+    r"(?<!consistent )(?<!compatible )\bwith (?:an?|the|stable|unchanged|persistent|new|increas\w+|decreas\w+"
+    r"|worsening|improving|small|moderate|large|mild|minimal|trace|bilateral|left|right|associated|adjacent"
+    r"|overlying|underlying)\b",
+    re.IGNORECASE,
+)
+PREDICATE_END = re.compile(rf"\b{VERB}\b[^,]*?(?P<end>\band\b)", re.IGNORECASE)  # "is stable and an effusion has gone"
+PLACE_WORDS = (
+    r"(?:the|an?|in|on|at|of|to|small|tiny|trace|moderate|large|mild|minimal|slight|severe|lesser|greater|extent|than"
+    r"|upper|mid|middle|lower|lobes?|lungs?|bases?|basilar|basal|apex|apices|apical|sides?|zones?|hemithorax"
+    r"|left|right|left-sided|right-sided|bilateral|bilaterally|lingula)"
+)
+ONLY_PLACE = re.compile(rf"\s*(?:{PLACE_WORDS}\s+)*{PLACE_WORDS}\s*", re.IGNORECASE)  # "small right" of "... and left"
 
 NOT_ASSESSED = re.compile(
     r"\b(?:not|n't|cannot be|could not be|never)\s+(?:been\s+|be\s+|yet\s+|fully\s+)*(?:assess(?:ed)?"
@@ -108,26 +130,43 @@ NOT_ASSESSED = re.compile(
     r"|\bunassessed\b|\bno assessment\b|\bnot assess\b",
     re.IGNORECASE,
 )
-UNCERTAIN = re.compile(
-    r"\bpossibl[ey]\b|\bprobabl[ey]\b|\blikely\b|\bmay\b|\bmight\b|\bcould\b|\bsuspect(?:ed)?\b"
-    r"|\bsuspicious\b|\bsuspicion\b"
-    r"|\bquestionable\b|\bequivocal\b|\bindeterminate\b|\buncertain\b|\bborderline\b|\bperhaps\b|\bnot certain\b"
-    r"|\b(?:cannot|can not|not|difficult to|hard to) (?:be )?(?:entirely |fully "
-    r"|definitely )?(?:exclude[d]?|rule[d]? out)\b"
-    r"|\bsuggest(?:s|ive|ing|ed)?\b|\bconcern(?:ing)? for\b|\bunclear\b|\bdoubtful\b",
+DOUBT = (
+    r"possibl[ey]|probabl[ey]|likely|suspect(?:ed)?|suspicious|questionable|questioned|equivocal|indeterminate|uncertain"
+    r"|unclear|doubtful|borderline|not certain"
+)
+UNCERTAIN_BEFORE = re.compile(
+    rf"\b(?:{DOUBT}|may|might|could|suspicion|perhaps|whether|question|suggest(?:s|ive|ing|ed)?"
+    r"|concern(?:ing)? for|differential|favou?r(?:s|ed|ing)?|versus|vs)\b|(?<!\w)\?",
     re.IGNORECASE,
 )
+UNCERTAIN_AFTER = re.compile(
+    rf"\b(?:is|are|was|were|remains?|seems?|appears?|be|as)\s(?:\w+\s)?(?:{DOUBT}|unlikely|suggested|a possibility)\b"
+    r"|\b(?:may|might|could) (?:\w+ )?be (?:present|seen|there)\b|\bversus\b|\bvs\b|\?"
+    r"|\b(?:cannot|can not|could not|not) (?:be )?(?:\w+ )?(?:excluded|ruled out)\b"
+    r"|\b(?:difficult|hard) to (?:\w+ )?(?:exclude|rule out)\b|^[\s,]*(?:possible|suspected|questioned|likely)\s*$",
+    re.IGNORECASE,
+)
+DOUBTED_DENIAL = re.compile(  # before a term: words of denial that leave it open
+    r"\b(?:likely|probably|possibly|perhaps|presumably) (?:no|not|without|absent)\b|\b(?:may|might) not\b"
+    r"|\b(?:cannot|can not|not|to) (?:be )?(?:entirely |fully |definitely |completely )*(?:exclude|rule out)\b"
+    r"|\bunlikely\b",
+    re.IGNORECASE,
+)
+PARTLY = r"(?:partial(?:ly)?|partly|incomplete(?:ly)?|largely|mostly|nearly|almost|near)"
 NEGATION_PSEUDO = re.compile(
-    r"\bno (?:significant |interval |appreciable |definite |relevant |measurable )*"
+    r"\b(?:no|without) (?:significant |interval |appreciable |definite |relevant |measurable |substantial )*"
     r"(?:change|increase|decrease|growth|progression|worsening|improvement)\b(?: in| of)?"
-    r"|\bnot only\b|\bno (?:new|larger|further|additional)\b|\bnot (?:changed|increased|grown|larger"
-    r"|smaller|significantly changed)\b"
+    r"|\bnot only\b|\bnot without\b|\bno (?:new|larger|further|additional)\b|\bnot (?:changed|increased|grown|larger"
+    r"|smaller|large|significantly changed)\b"
+    rf"|\b(?:{PARTLY}|not)[- ](?:yet |complete(?:ly)? |fully |entirely )*(?:resolv|clear|disappear)(?:ed|ing)\b"
+    rf"|\b{PARTLY}[- ](?:complete |interval )*(?:resolution|clearing|disappearance)\b(?: of)?"
     r"|\bno longer (?:larger|growing)\b|\bno prior\b|\bno comparison\b",
     re.IGNORECASE,
 )
 NEGATION_BEFORE = re.compile(
-    r"\b(?:no|without|not|absence of|negative for|free of|free from|neither|nor|lack of|excludes?"
-    r"|excluding|ruled out|isn't|aren't)\b",
+    r"\b(?:no|without|not|absence of|negative for|free of|free from|clear of|neither|nor|lack of|excludes?"
+    r"|excluding|ruled out|isn't|aren't|resolution of|disappearance of)\b"
+    r"|^\s*(?:the |an? |interval |now )*resolved\b",
     re.IGNORECASE,
 )
 NEGATION_AFTER = re.compile(
@@ -139,7 +178,8 @@ NEGATION_AFTER = re.compile(
 )
 
 SIDE_WORD = re.compile(
-    r"\b(?P<left>left)(?:-sided|sided)?\b|\b(?P<right>right)(?:-sided|sided)?\b|\b(?P<both>bilateral(?:ly)?|both)\b",
+    r"\b(?P<left>left(?:-sided|sided)?|lingula|l[ul]l)\b|\b(?P<right>right(?:-sided|sided)?|middle lobe|r[uml]l)\b"
+    r"|\b(?P<both>bilateral(?:ly)?|both|bibasilar|bibasal|biapical|(?:on|of) either side)\b",
     re.IGNORECASE,
 )
 LOBE_WORD = re.compile(r"\b(?P<lobe>upper|middle|lower)[- ]lobes?\b|\b(?P<lingula>lingula)\b", re.IGNORECASE)
@@ -149,41 +189,44 @@ CHANGE_WORDS: tuple[tuple[Change | None, re.Pattern[str]], ...] = tuple(
     for change, pattern in (
         (
             Change.NEW,
-            r"\bnew(?:ly)?\b|\bnewly developed\b|\bhas (?:developed|appeared)\b|\bhave (?:developed|appeared)\b",
+            r"\bnew(?:ly)?\b|\bhas (?:developed|appeared)\b|\bhave (?:developed|appeared)\b",
         ),
         (
             Change.LARGER,
-            r"\blarger than\b|\b(?:is|are|now|become|slightly|markedly) larger\b|\blarger\b"
-            r"|\bbigger\b|\bgrow(?:n|th|ing|s)?\b|\bgrew\b"
+            r"\blarger\b|\bbigger\b|\bgrow(?:n|th|ing|s)?\b|\bgrew\b"
             r"|\bincreas(?:e|ed|es|ing)\b|\bwors(?:e|ened|ening|ens)\b|\bprogress(?:ed|ion|ive|ing)\b",
         ),
         (
             Change.STABLE,
             r"\bstable\b|\bunchanged\b|\bno (?:significant |interval |appreciable |relevant |measurable )*change\b"
-            r"|\bnot (?:significantly )?changed\b|\bpersist(?:s|ent|ing|ed)?\b|\bsimilar to\b|\bsimilar in\b",
+            r"|\bnot (?:significantly )?changed\b|\bwithout (?:significant |interval )*change\b"
+            r"|\bpersist(?:s|ent|ing|ed)?\b|\bsimilar to\b|\bsimilar in\b",
         ),
         (
             Change.SMALLER,
-            r"\bsmaller\b|\bdecreas(?:e|ed|es|ing)\b|\bshr(?:unk|ank|inking)\b|\bimprov(?:ed|ement|ing|es)\b"
-            r"|\bregress(?:ed|ion|ing)\b|\breduced\b|\bdiminished\b",
+            rf"\bsmaller\b|\bdecreas(?:e|ed|es|ing)\b|\bshr(?:unk|ank|inking)\b|\bimprov(?:ed|ement|ing|es)\b"
+            r"|\bregress(?:ed|ion|ing)\b|\breduced\b|\bdiminished\b|\bresolving\b|\bclearing\b"
+            rf"|\b{PARTLY}[- ](?:\w+ )?(?:resolved|cleared|resolution)\b",
         ),
         (
             Change.RESOLVED,
-            r"\bresolv(?:ed|ing|es)\b|\bresolution\b|\bcleared\b|\bclearing\b|\bdisappeared\b|\bno longer\b",
+            r"\bresolv(?:ed|es)\b|(?<!high[- ])\bresolution\b|\bcleared\b|\bdisappeared\b|\bno longer\b",
         ),
         (
             None,
             r"\bprevious(?:ly)?\b|\bprior\b|\bearlier\b|\bcompared (?:with|to)\b|\bin comparison\b"
             r"|\binterval\b|\bsince the\b"
-            r"|\bagain (?:seen|noted|demonstrated)\b|\bchange[ds]?\b|\bago\b|\bformerly\b|\bin the meantime\b",
+            r"|\bagain (?:seen|noted|demonstrated)\b|\bchanged?\b|\bchanges (?:since|from|in size)\b|\bago\b"
+            r"|\bformerly\b|\bin the meantime\b",
         ),
     )
 )
+NOT_RESOLVED = re.compile(rf"\b(?:{PARTLY}|not|n't)[- ](?:\w+ ){{0,2}}$", re.IGNORECASE)
 NEGATED_CHANGE = re.compile(r"\b(?:no|not|without|neither|nor|n't|no longer)\s+(?:\w+\s+){0,2}$", re.IGNORECASE)
 
 NORMAL_HEART = re.compile(
-    rf"\b{HEART_WORDS}\b[^.;:]{{0,40}}?\bnormal\b(?! limits? of)|\bnormal (?:heart|cardiac|cardiomediastinal)\b"
-    rf"|\b{HEART_WORDS}\b[^.;:]{{0,30}}?\bwithin normal limits\b",
+    rf"\b{HEART_WORDS}\b(?:(?!enlarge)[^.;:]){{0,60}}?\bnormal\b(?! limits? of)"
+    r"|\bnormal (?:heart|cardiac|cardiomediastinal)\b",
     re.IGNORECASE,
 )
 NORMALITY = re.compile(
@@ -244,33 +287,64 @@ def mentions(text: str, patterns: Mapping[str, re.Pattern[str]] = COMPILED) -> l
 
 def _read(text: str, term: str, first: int, start: int, stop: int) -> Mention:
     """first: where the whole expression starts; start: where its deciding word does ("heart ... enlarged")."""
-    begin, end = _around(CLAUSE_END, text, first, stop)
-    clause, before, after = text[begin:end], text[begin:start], text[stop:end]
-    low, high = _around(PHRASE_END, text, first, stop)
-    return Mention(term, _polarity(clause, before, after), start, stop, text[low:high])
+    begin, end = clause_of(text, first, stop)
+    low, high = _phrase(text, begin, end, first, stop)
+    return Mention(term, _polarity(text[begin:end], text[begin:start], text[stop:end]), start, stop, text[low:high])
 
 
-def _around(ends: re.Pattern[str], text: str, start: int, stop: int) -> tuple[int, int]:
+def clause_of(text: str, start: int, stop: int) -> tuple[int, int]:
+    """Where the clause around text[start:stop] begins and ends."""
     begin, end = 0, len(text)
-    for match in ends.finditer(text):
+    for match in CLAUSE_END.finditer(text):
         if match.end() <= start:
             begin = match.end()
         elif match.start() >= stop:
             end = match.start()
             break
+    if ONLY_PLACE.fullmatch(text[:begin].rstrip(" ,")):  # "In the left lung, nodules are seen": no clause of its own
+        begin = 0
     return begin, end
 
 
+def _phrase(text: str, begin: int, end: int, first: int, stop: int) -> tuple[int, int]:
+    """The phrase around an expression in its clause, with neighbours that name a place and nothing else.
+
+    Of "a small right and a moderate left effusion" that is all; of "right effusion, left nodule" the nearer half.
+    """
+    ends = [match.span() for match in PHRASE_END.finditer(text, begin, end)]
+    before = [each for each in ends if each[1] <= first]
+    after = [each for each in ends if each[0] >= stop]
+    low, high = before[-1][1] if before else begin, after[0][0] if after else end
+    for number in range(len(before) - 1, -1, -1):
+        start = before[number - 1][1] if number else begin
+        if not ONLY_PLACE.fullmatch(text[start : before[number][0]]):
+            break
+        low = start
+    for number, (_, start) in enumerate(after):
+        until = after[number + 1][0] if number + 1 < len(after) else end
+        is_last = until == end
+        if not ONLY_PLACE.fullmatch(text[start:until]) or (SIDE_WORD.search(text[low:high]) and not is_last):
+            break
+        high = until
+    return low, high
+
+
 def _polarity(clause: str, before: str, after: str) -> Polarity:
+    """before, after: of the term within the clause. A denial before it decides first, then what is said after it."""
+    before = before[max((match.start() for match in FORWARD_END.finditer(before)), default=0) :]
+    if predicate := PREDICATE_END.search(after):
+        after = after[: predicate.start("end")]
     if NOT_ASSESSED.search(clause):
         return Polarity.NOT_ASSESSED
-    if UNCERTAIN.search(clause):
+    if DOUBTED_DENIAL.search(before):
         return Polarity.UNCERTAIN
-    if NEGATION_BEFORE.search(NEGATION_PSEUDO.sub(" ", before)) or NEGATION_AFTER.search(
-        NEGATION_PSEUDO.sub(" ", after)
-    ):
+    if NEGATION_BEFORE.search(NEGATION_PSEUDO.sub(" ", before)):
         return Polarity.ABSENT
-    return Polarity.PRESENT
+    if UNCERTAIN_AFTER.search(after):
+        return Polarity.UNCERTAIN
+    if NEGATION_AFTER.search(NEGATION_PSEUDO.sub(" ", after)):
+        return Polarity.ABSENT
+    return Polarity.UNCERTAIN if UNCERTAIN_BEFORE.search(before) else Polarity.PRESENT
 
 
 def sides(text: str) -> set[Side]:
@@ -291,5 +365,6 @@ def changes(text: str) -> list[tuple[Change | None, str]]:
         for match in pattern.finditer(text):
             denied = change is not Change.STABLE and change is not Change.RESOLVED
             denied = denied and bool(NEGATED_CHANGE.search(text[: match.start()]))
+            denied = denied or (change is Change.RESOLVED and bool(NOT_RESOLVED.search(text[: match.start()])))
             found.append((None if denied else change, match.group()))
     return found

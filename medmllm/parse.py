@@ -3,13 +3,17 @@
 Form: one sentence per line, "section | sentence | ids". Thinking blocks and code fences are dropped, list marks and
 tables' outer bars are forgiven. MedRegA's `<ref>name</ref><box>[[x1,y1,x2,y2]]</box>` is read wherever it stands, also
 with its tags gone, and becomes a region of the picture it points into; names that are finding ids become references.
+`<region 2>` is the second region that the model was given, each `<SEG>` a mask of its own (MedPLIB), and `-` in place
+of the ids says that the sentence rests on its regions alone. The answer to a question is text with the same tags, or
+expert calls `<NAME(argument)>` (VILA-M3). What our own model may write is stricter: medmllm/grammar.py.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from expert_models.finding import Region
 from medmllm.errors import Ungrounded
@@ -40,27 +44,72 @@ GROUNDED = re.compile(
     re.IGNORECASE,
 )
 TAG = re.compile(r"</?(?:ref|box|region|p)>", re.IGNORECASE)
+SEG = re.compile(r"<\s*SEG\s*>", re.IGNORECASE)
+GIVEN = re.compile(r"<\s*region\s*(\d{1,4})\s*>", re.IGNORECASE)
+CALL = re.compile(r"<\s*([^\s<>()|]+)\s*\(([^<>()|]*)\)\s*>")
 PICTURE = re.compile(r"\b(?:picture|image)\s*(\d+)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was read. problems: what was wrong with it, each fit to be shown to the model and to a person."""
+    """What was read of a report. problems: what was wrong with it, each fit to be shown to the model and to a person.
+
+    segments: for each `<SEG>` in order, the index of the sentence that it stands in; None for a line without one.
+    """
 
     sentences: tuple[Sentence, ...]
     problems: tuple[str, ...] = ()
+    segments: tuple[int | None, ...] = ()
 
 
-def parse(answer: str, known_ids: Collection[str], frames: Sequence[Frame] = ()) -> Answer:
-    """The answer's sentences in order; references to ids that are not known are dropped and reported.
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An expert that the model asks for; the argument may be empty."""
+
+    expert: str
+    argument: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What was read of the answer to a question. With calls it is no answer yet: they are run, and it is asked again.
+
+    regions: its boxes and the given regions it names; segments: how many `<SEG>` it holds. problems: as of an Answer.
+    """
+
+    text: str
+    regions: tuple[Region, ...] = ()
+    segments: int = 0
+    calls: tuple[Call, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Text without its tags, and what they said. strangers: numbers of regions that were not given."""
+
+    text: str
+    regions: tuple[Region, ...]
+    names: tuple[str, ...]
+    segments: int
+    strangers: tuple[str, ...]
+
+
+def parse(
+    answer: str, known_ids: Collection[str], frames: Sequence[Frame] = (), regions: Sequence[Region] = ()
+) -> Answer:
+    """The report's sentences in order; references to ids or regions that are not known are dropped and reported.
 
     frames: the pictures' planes, in the order they were shown; a box belongs to the first one unless the sentence
-    names another ("picture 2"). Raises Ungrounded when no line can be read, or none cites anything known.
+    names another ("picture 2"). regions: those the model was given, so that `<region 1>` is the first of them.
+    Raises Ungrounded when no line can be read, or none cites anything known.
     """
     sentences: list[Sentence] = []
     problems: list[str] = []
+    drawn: list[Sentence | None] = []
     for line in _lines(answer):
-        sentence, problem = _sentence(line, known_ids, frames)
+        sentence, problem = _sentence(line, known_ids, frames, regions)
+        drawn += [sentence] * len(SEG.findall(line))
         if problem:
             problems.append(problem)
         if sentence:
@@ -69,17 +118,61 @@ def parse(answer: str, known_ids: Collection[str], frames: Sequence[Frame] = ())
         raise Ungrounded("no line of the answer has the form “section | sentence | ids”")
     if not any(sentence.grounding for sentence in sentences):
         raise Ungrounded("no sentence of the answer cites a finding, comparison or passage that exists")
-    return Answer(tuple(dict.fromkeys(sentences)), tuple(dict.fromkeys(problems)))
+    place = {sentence: number for number, sentence in enumerate(dict.fromkeys(sentences))}
+    segments = tuple(place[each] if each else None for each in drawn)
+    return Answer(tuple(place), tuple(dict.fromkeys(problems)), segments)
+
+
+def parse_reply(
+    answer: str,
+    experts: Mapping[str, Collection[str]] = MappingProxyType({}),
+    frames: Sequence[Frame] = (),
+    regions: Sequence[Region] = (),
+) -> Reply:
+    """The answer to a question, or the experts that it asks for first; how many rounds of calls is the caller's to say.
+
+    experts: the arguments that each one takes. Calls of others, and with other arguments, are dropped and reported.
+    Raises Ungrounded when there is neither text nor a call.
+    """
+    known = {name.casefold(): name for name in experts}
+    calls: list[Call] = []
+    problems: list[str] = []
+
+    def take(match: re.Match[str]) -> str:
+        name = known.get(match.group(1).casefold())
+        given = " ".join(match.group(2).strip("\"' ").split())
+        if name is None:
+            problems.append(f"there is no expert {match.group(1)}")
+            return ""
+        argument = next((each for each in experts[name] if each.casefold() == given.casefold()), None)
+        if argument is None:
+            problems.append(f"the expert {name} does not take “{given}”")
+        else:
+            calls.append(Call(name, argument))
+        return ""
+
+    read = _read(CALL.sub(take, " ".join(_said(answer).split())), frames, regions)
+    text = _cleaned(read.text)
+    if not (text or calls or read.segments or read.regions):
+        raise Ungrounded("; ".join(problems) or "there is no answer")
+    problems += [f"region {each} does not exist" for each in read.strangers]
+    return Reply(text, read.regions, read.segments, tuple(dict.fromkeys(calls)), tuple(dict.fromkeys(problems)))
+
+
+def _said(answer: str) -> str:
+    """The answer without thinking aloud, and without fences."""
+    text = THOUGHT.sub("", answer[:MOST_OF_ANSWER])
+    return FENCE.sub("", THOUGHT_END.sub("", text))
 
 
 def _lines(answer: str) -> list[str]:
-    text = THOUGHT.sub("", answer[:MOST_OF_ANSWER])
-    text = FENCE.sub("", THOUGHT_END.sub("", text))
-    lines = [LIST_MARK.sub("", line).strip().strip("|").strip() for line in text.splitlines()]
+    lines = [LIST_MARK.sub("", line).strip().strip("|").strip() for line in _said(answer).splitlines()]
     return [line for line in lines if "|" in line][:MOST_LINES]
 
 
-def _sentence(line: str, known_ids: Collection[str], frames: Sequence[Frame]) -> tuple[Sentence | None, str | None]:
+def _sentence(
+    line: str, known_ids: Collection[str], frames: Sequence[Frame], given: Sequence[Region]
+) -> tuple[Sentence | None, str | None]:
     first, *middle = (part.strip() for part in line.split("|"))
     word = SECTION_WORD.match(first)
     section = SECTIONS.get(word.group(1).lower()) if word else None
@@ -89,18 +182,19 @@ def _sentence(line: str, known_ids: Collection[str], frames: Sequence[Frame]) ->
     has_ids = len(middle) > 1 and not re.sub(r"[\W_]|\b(?:and|ids?|none)\b", "", ID.sub("", tail), flags=re.IGNORECASE)
     words = " ".join(middle[:-1] if has_ids else middle)
     cited = [each.lower() for each in ID.findall(tail if has_ids else _references(words))]
-    text, regions, names = _without_boxes(words, frames)
-    cited += [name for name in names if name in known_ids]
-    text = _tidy(text)
+    read = _read(words, frames, given)
+    cited += [name for name in read.names if name in known_ids]
+    text = _tidy(read.text)
     if not re.search(r"[^\W\d_]", text):
         return None, "a line has no sentence in it"
     known = [each for each in dict.fromkeys(cited) if each in known_ids]
     unknown = [each for each in dict.fromkeys(cited) if each not in known_ids]
+    unknown += [f"region {each}" for each in read.strangers]
     grounding = Grounding(
         finding_ids=tuple(each for each in known if each.startswith("f")),
         comparison_ids=tuple(each for each in known if each.startswith("c")),
         evidence_ids=tuple(each for each in known if each.startswith("e")),
-        regions=regions,
+        regions=read.regions,
     )
     problem = f"“{text}” cites {', '.join(unknown)}, which does not exist" if unknown else None
     return Sentence(text, section, grounding), problem
@@ -111,10 +205,11 @@ def _references(text: str) -> str:
     return " ".join(re.findall(r"[\[(]([^\])]*)[\])]", text))
 
 
-def _without_boxes(text: str, frames: Sequence[Frame]) -> tuple[str, tuple[Region, ...], list[str]]:
-    """The text with its region tags read out: names stay as words, boxes become regions."""
+def _read(text: str, frames: Sequence[Frame], given: Sequence[Region]) -> _Read:
+    """The text with its tags read out: names stay as words, boxes and given regions become regions."""
     regions: list[Region] = []
     names: list[str] = []
+    strangers: list[str] = []
     number = PICTURE.search(text)
     at = int(number.group(1)) - 1 if number else 0
     frame = frames[at] if 0 <= at < len(frames) else None
@@ -130,14 +225,28 @@ def _without_boxes(text: str, frames: Sequence[Frame]) -> tuple[str, tuple[Regio
                 regions.append(Region(frame.series_uid, box, frame.instance_uid))
         return "" if ID.fullmatch(name) else name
 
-    return TAG.sub("", GROUNDED.sub(read, text)), tuple(regions), names
+    def look_up(match: re.Match[str]) -> str:
+        at = int(match.group(1))
+        if 1 <= at <= len(given):
+            regions.append(given[at - 1])
+        else:
+            strangers.append(f"{at}")
+        return f"region {at}"
+
+    text, segments = SEG.subn("", GROUNDED.sub(read, text))
+    text = TAG.sub("", GIVEN.sub(look_up, text))
+    return _Read(text, tuple(dict.fromkeys(regions)), tuple(names), segments, tuple(strangers))
 
 
 def _tidy(text: str) -> str:
     """One line with one full stop, without references in brackets and marks of emphasis."""
+    text = _cleaned(text)
+    return text if not text or text[-1] in ".!?”" else f"{text}."
+
+
+def _cleaned(text: str) -> str:
     text = re.sub(
         r"\s*[\[(]\s*(?:ids?:?\s*)?[fce]\d+(?:[\s,;]+(?:and\s+)?[fce]\d+)*\s*[\])]", "", text, flags=re.IGNORECASE
     )
     text = re.sub(r"\*\*|__|`", "", text)
-    text = re.sub(r"\s+([.,;:])", r"\1", " ".join(text.split())).strip()
-    return text if not text or text[-1] in ".!?”" else f"{text}."
+    return re.sub(r"\s+([.,;:])", r"\1", " ".join(text.split())).strip()

@@ -1,0 +1,165 @@
+"""Holds a model to a grammar while it writes: a LogitsProcessor over llguidance, for any tokenizer of transformers.
+
+The grammar is followed byte by byte: a token that ends within a character is allowed where some allowed character goes
+on from there, so that structure, which is ASCII, never sees one, and a text that is complete is valid UTF-8. Special
+tokens that spell a tag of the grammar are the tag. The end is allowed exactly where the text is complete.
+
+There is no guard of the length: what a cap cuts off is the last line, which the parser reads as one without ids.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
+from torch import Tensor
+from transformers import LogitsProcessor, PreTrainedTokenizerBase
+from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+from medmllm.grammar import Grammar
+
+BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # sentencepiece's token of one byte
+BYTES = {character: byte for byte, character in bytes_to_unicode().items()}  # GPT-2's alphabet of bytes
+BROKEN = "\N{REPLACEMENT CHARACTER}"
+BEFORE = "i"  # what a token is decoded after, so that the space at its start is kept
+WORK = 10_000_000  # what one step may cost llguidance: a vocabulary with every number has a state for each pair of them
+
+
+class Vocabulary:
+    """What every token of a tokenizer writes; made once. Raises ValueError for a tokenizer without an end token."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        if tokenizer.eos_token_id is None:
+            raise ValueError("the tokenizer has no end token, so that no text of it can end")
+        self.end = int(tokenizer.eos_token_id)
+        self.tokens = _written(tokenizer)
+        self.is_space_eaten = _eats_space(tokenizer, self.tokens)
+        self._known = LLTokenizer(TokenizerWrapper(_Bytes(self.tokens, self.end)))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def matcher(self, grammar: Grammar) -> LLMatcher:
+        """The grammar's automaton at its start. ValueError when the tokens cannot write what the grammar needs."""
+        whole, ends = set(self.tokens), {bytes([each]) for each in range(128, 192)}
+        for each in sorted(grammar.characters()):
+            if each.encode() not in whole and not {bytes([byte]) for byte in each.encode()} <= whole:
+                raise ValueError(f"the tokenizer has no token that writes {each!r} alone, which the grammar needs")
+        if not ends <= whole and any(_is_broken(each) for each in whole):
+            raise ValueError("the tokenizer has tokens that end within a character, and not every byte that ends one")
+        lark = grammar.lark()
+        if self.is_space_eaten:  # this tokenizer's first word starts with a space that its decoding drops
+            lark = lark.replace("start: WHOLE", 'start: " "? WHOLE')
+        limits = LLParserLimits(initial_lexer_fuel=WORK, step_lexer_fuel=WORK, max_lexer_states=WORK)
+        matcher = LLMatcher(self._known, LLMatcher.grammar_from_lark(lark), limits=limits)
+        _check(matcher)
+        return matcher
+
+
+class Constrained(LogitsProcessor):
+    """Allows what the grammar allows, row by row, in one call of `generate`; with beams and several sequences too.
+
+    Where a row stands is kept by what it wrote, so that a step reads one token of each, whichever beam it came from.
+    The first call shows the prompt, so that one processor serves one call of `generate`; ValueError when it sees
+    another.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, grammar: Grammar) -> None:
+        self._vocabulary = vocabulary
+        self._start = vocabulary.matcher(grammar)
+        self._prompt: int | None = None
+        self._states: dict[tuple[int, ...], LLMatcher] = {}
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """input_ids: (rows, tokens so far); scores: (rows, vocabulary). Returns scores, -inf where not allowed."""
+        if scores.shape[1] < len(self._vocabulary):
+            raise ValueError(f"the model knows {scores.shape[1]} tokens and the tokenizer {len(self._vocabulary)}")
+        if self._prompt is None:
+            self._prompt = input_ids.shape[1]
+        histories = [tuple(each) for each in input_ids[:, self._prompt :].tolist()]
+        self._states = {history: self._state(history) for history in dict.fromkeys(histories)}
+        masks = {history: self._mask(state) for history, state in self._states.items()}
+        allowed = np.zeros(tuple(scores.shape), dtype=np.bool_)
+        for row, history in enumerate(histories):
+            allowed[row, : len(self._vocabulary)] = masks[history]
+        return scores.masked_fill(torch.from_numpy(~allowed).to(scores.device), float("-inf"))
+
+    def _state(self, history: tuple[int, ...]) -> LLMatcher:
+        """Where a row stands: a copy of where it stood, one token on. After the end, whatever follows is padding."""
+        if not history:
+            return self._start
+        before = self._states.get(history[:-1])
+        if before is None:
+            raise ValueError("a constrained generation cannot be continued by another: make one processor for each")
+        if before.is_stopped():
+            return before
+        state = before.deep_copy()
+        state.consume_token(history[-1])
+        _check(state)
+        return state
+
+    def _mask(self, state: LLMatcher) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """(vocabulary,): the tokens that may follow; the end alone after the end."""
+        if state.is_stopped():
+            mask = np.zeros(len(self._vocabulary), dtype=np.bool_)
+            mask[self._vocabulary.end] = True
+            return mask
+        packed = np.frombuffer(state.compute_bitmask(), dtype=np.uint8)
+        _check(state)
+        return np.unpackbits(packed, count=len(self._vocabulary), bitorder="little").view(np.bool_)
+
+
+class _Bytes:
+    """What llguidance asks of a tokenizer: the bytes of each token, and any way to write bytes in tokens."""
+
+    def __init__(self, tokens: Sequence[bytes], end: int) -> None:
+        self.tokens = tokens
+        self.eos_token_id = end
+        self.bos_token_id = None
+        self.special_token_ids = [end]
+        self._single = {each: number for number, each in enumerate(tokens) if len(each) == 1}
+
+    def __call__(self, text: bytes | str) -> list[int]:
+        written = text if isinstance(text, bytes) else text.encode()
+        return [self._single[bytes([each])] for each in written if bytes([each]) in self._single]
+
+
+def _written(tokenizer: PreTrainedTokenizerBase) -> list[bytes]:
+    """The bytes of every token, by the tokenizer's own decoding after another token; none for a number without one."""
+    before = tokenizer(BEFORE, add_special_tokens=False)["input_ids"]
+    start = tokenizer.decode(before)
+    special = set(tokenizer.all_special_ids)
+    numbers = sorted(tokenizer.get_vocab().items(), key=lambda each: each[1])
+    written = [b""] * (numbers[-1][1] + 1)
+    for token, number in numbers:
+        if number in special:
+            written[number] = token.encode() if token.startswith("<") else b""  # "[UNK]" would be plain text
+        elif is_byte := BYTE.fullmatch(token):
+            written[number] = bytes.fromhex(is_byte.group(1))
+        elif BROKEN in (text := str(tokenizer.decode([*before, number]))[len(start) :]):
+            written[number] = bytes(BYTES[each] for each in token if each in BYTES)
+        else:
+            written[number] = text.encode()
+    return written
+
+
+def _eats_space(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[bytes]) -> bool:
+    """True when a word's space is there after another token and gone at the start of a text (sentencepiece)."""
+    first = next((number for number, each in enumerate(tokens) if re.fullmatch(rb" \w+", each)), None)
+    return first is not None and not str(tokenizer.decode([first])).startswith(" ")
+
+
+def _is_broken(token: bytes) -> bool:
+    try:
+        token.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+def _check(matcher: LLMatcher) -> None:
+    if matcher.is_error():
+        raise ValueError(f"the grammar cannot be followed: {matcher.get_error().splitlines()[0]}")
