@@ -4,7 +4,7 @@ The grammar is followed byte by byte: a token that ends within a character is al
 on from there, so that structure, which is ASCII, never sees one, and a text that is complete is valid UTF-8. Special
 tokens that spell a tag of the grammar are the tag. The end is allowed exactly where the text is complete.
 
-There is no guard of the length: what a cap cuts off is the last line, which the parser reads as one without ids.
+There is no guard of the length: of a text without its end, the caller drops the last line, whose last id may be cut.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ BYTES = {character: byte for byte, character in bytes_to_unicode().items()}  # G
 BROKEN = "\N{REPLACEMENT CHARACTER}"
 BEFORE = "i"  # what a token is decoded after, so that the space at its start is kept
 WORK = 10_000_000  # what one step may cost llguidance: a vocabulary with every number has a state for each pair of them
+
+Place = tuple[int, tuple[int, ...]]  # the number of a row's grammar, and the tokens that the row wrote
 
 
 class Vocabulary:
@@ -62,36 +64,41 @@ class Vocabulary:
 class Constrained(LogitsProcessor):
     """Allows what the grammar allows, row by row, in one call of `generate`; with beams and several sequences too.
 
-    Where a row stands is kept by what it wrote, so that a step reads one token of each, whichever beam it came from.
-    The first call shows the prompt, so that one processor serves one call of `generate`; ValueError when it sees
-    another.
+    grammars: one for all prompts of the batch, or one for each of them in order. Where a row stands is kept by what it
+    wrote, so that a step reads one token of each row, whichever beam it came from. The first call shows the prompt, so
+    that one processor serves one call of `generate`; ValueError when it sees another.
     """
 
-    def __init__(self, vocabulary: Vocabulary, grammar: Grammar) -> None:
+    def __init__(self, vocabulary: Vocabulary, *grammars: Grammar) -> None:
+        made = {grammar: vocabulary.matcher(grammar) for grammar in grammars}
         self._vocabulary = vocabulary
-        self._start = vocabulary.matcher(grammar)
+        self._starts = [made[grammar] for grammar in grammars]
         self._prompt: int | None = None
-        self._states: dict[tuple[int, ...], LLMatcher] = {}
+        self._states: dict[Place, LLMatcher] = {}
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """input_ids: (rows, tokens so far); scores: (rows, vocabulary). Returns scores, -inf where not allowed."""
-        if scores.shape[1] < len(self._vocabulary):
-            raise ValueError(f"the model knows {scores.shape[1]} tokens and the tokenizer {len(self._vocabulary)}")
+        rows, known = scores.shape
+        if known < len(self._vocabulary):
+            raise ValueError(f"the model knows {known} tokens and the tokenizer {len(self._vocabulary)}")
+        if rows % len(self._starts):
+            raise ValueError(f"{rows} rows cannot be shared among {len(self._starts)} grammars")
         if self._prompt is None:
             self._prompt = input_ids.shape[1]
-        histories = [tuple(each) for each in input_ids[:, self._prompt :].tolist()]
-        self._states = {history: self._state(history) for history in dict.fromkeys(histories)}
-        masks = {history: self._mask(state) for history, state in self._states.items()}
-        allowed = np.zeros(tuple(scores.shape), dtype=np.bool_)
-        for row, history in enumerate(histories):
-            allowed[row, : len(self._vocabulary)] = masks[history]
+        written = input_ids[:, self._prompt :].tolist()
+        places = [(row * len(self._starts) // rows, tuple(each)) for row, each in enumerate(written)]
+        self._states = {place: self._state(*place) for place in dict.fromkeys(places)}
+        masks = {place: self._mask(state) for place, state in self._states.items()}
+        allowed = np.zeros((rows, known), dtype=np.bool_)
+        for row, place in enumerate(places):
+            allowed[row, : len(self._vocabulary)] = masks[place]
         return scores.masked_fill(torch.from_numpy(~allowed).to(scores.device), float("-inf"))
 
-    def _state(self, history: tuple[int, ...]) -> LLMatcher:
+    def _state(self, number: int, history: tuple[int, ...]) -> LLMatcher:
         """Where a row stands: a copy of where it stood, one token on. After the end, whatever follows is padding."""
         if not history:
-            return self._start
-        before = self._states.get(history[:-1])
+            return self._starts[number]
+        before = self._states.get((number, history[:-1]))
         if before is None:
             raise ValueError("a constrained generation cannot be continued by another: make one processor for each")
         if before.is_stopped():

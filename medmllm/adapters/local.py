@@ -75,17 +75,12 @@ def _picture(series: Series) -> npt.NDArray[np.float32]:
 def _place(region: Region, brief: Brief) -> Place:
     from medmllm.processor import Place
 
-    for owner, series in enumerate(brief.pictures):
-        if region.series_uid == series.uid:
-            break
-    else:
-        of_series = (
-            number
-            for number, (series, index) in enumerate(brief.slices, len(brief.pictures))
-            if region.series_uid == series.uid and region.box.start[0] <= index < region.box.stop[0]
-        )
-        owner = next(of_series)
-        series = brief.slices[owner - len(brief.pictures)][0]
+    planes = [*((each, 0) for each in brief.pictures), *brief.slices]
+    owner, series = next(
+        (number, series)
+        for number, (series, index) in enumerate(planes)
+        if region.series_uid == series.uid and region.box.start[0] <= index < region.box.stop[0]
+    )
     mask = np.zeros(series.volume.shape[1:], dtype=bool)
     mask[region.box.slices[1:]] = True
     return Place(owner, mask)

@@ -213,6 +213,21 @@ def test_a_row_taken_from_another_beam_goes_on_where_that_one_stood() -> None:
     assert allowed <= {b"(", b"()", b"()>", b"()><"}
 
 
+def test_every_prompt_has_its_own_grammar_whatever_its_beams() -> None:
+    vocabulary = Vocabulary(TOKENIZERS["ours"])
+    number = {each: at for at, each in enumerate(vocabulary.tokens)}
+    names = ("A", "B")
+    processor = Constrained(vocabulary, *(Grammar("answer", experts=((each, ("",)),)) for each in names))
+    blank = torch.zeros(4, len(vocabulary))  # two prompts, two beams each
+    processor(torch.zeros((4, 3), dtype=torch.long), blank)
+    scores = processor(torch.tensor([[0, 0, 0, number[b"<"]]] * 4), blank)
+    for row, own, other in ((0, b"A", b"B"), (1, b"A", b"B"), (2, b"B", b"A"), (3, b"B", b"A")):
+        assert scores[row, number[own]] == 0.0
+        assert scores[row, number[other]] == float("-inf")
+    with pytest.raises(ValueError, match="3 rows cannot be shared among 2 grammars"):
+        processor(torch.zeros((3, 3), dtype=torch.long), blank[:3])
+
+
 def test_it_serves_one_generation() -> None:
     vocabulary = Vocabulary(TOKENIZERS["ours"])
     processor = Constrained(vocabulary, ANSWER)
