@@ -5,7 +5,8 @@
 For vocabularies of 2,048 and 50,000 tokens: byte-level BPE of all bytes, of all numbers to 999 in the larger one, and
 words of random letters. A step is what `generate` does greedily with scores: process them, take the largest, append.
 The scores are drawn beforehand and favour what ends a sentence, so that lines, ids and boxes are written and not text
-alone. Printed are the median, mean and slowest step with their ratios, in processor time, and what is paid once: for the
+alone. Printed are the median, mean and slowest step with their ratios, in processor time, and what is paid once:
+for the
 tokenizer, and for the grammar of a report.
 """
 
