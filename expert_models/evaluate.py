@@ -78,10 +78,12 @@ def evaluate_experts(source: str, *, limit: int | None = None, progress: Progres
     known pack nor a range of seeds.
     """
     # Heavy, and only this command needs them: the scorers pull in the experts' networks.
+    from expert_models.chest_findings import ChestFindings
     from expert_models.chest_radiograph import ChestRadiograph
     from expert_models.evaluate_compare import evaluate_compare
     from expert_models.evaluate_ct import evaluate_ct
     from expert_models.evaluate_ct_emphysema import evaluate_emphysema
+    from expert_models.evaluate_findings import evaluate_films, evaluate_findings_on_phantoms
     from expert_models.evaluate_inputs import evaluate_inputs
     from expert_models.evaluate_nodule_attributes import evaluate_attributes
     from expert_models.evaluate_radiographs import evaluate_packs, evaluate_phantoms
@@ -90,6 +92,7 @@ def evaluate_experts(source: str, *, limit: int | None = None, progress: Progres
     expert = ChestRadiograph()
     if source.startswith("phantom:"):
         metrics = evaluate_phantoms(expert, phantom_seeds(source), limit, progress)
+        metrics += evaluate_findings_on_phantoms(ChestFindings(), expert, phantom_seeds(source), limit, progress)
         metrics += evaluate_compare(packaged_experts(), phantom_seeds(source), limit, progress)
         metrics += evaluate_emphysema(phantom_seeds(source), limit, progress)
     else:
@@ -97,6 +100,7 @@ def evaluate_experts(source: str, *, limit: int | None = None, progress: Progres
         if not folder.is_dir():
             raise ValueError(f"{source} is neither a folder nor a range phantom:START-STOP")
         metrics = evaluate_packs(expert, folder, limit, progress)
+        metrics += evaluate_films(ChestFindings(), folder, limit, progress)
     metrics += evaluate_ct(source, limit=limit, progress=progress)
     metrics += evaluate_inputs(packaged_experts(), source, limit, progress)
     metrics += evaluate_attributes(source, limit=limit, progress=progress)

@@ -41,7 +41,7 @@ FROZEN_STAGES = 2  # of the encoder: edges and textures, which cost most of a st
 class Plan:
     """What decides a run, together with the data. shares: films of each group in one batch."""
 
-    steps: int = 700
+    steps: int = 1400
     seed: int = 1
     rate: float = 1.5e-3
     width: int = 64
