@@ -18,6 +18,7 @@ from expert_models import codes
 from expert_models.finding import Comparison, Finding, Presence, Region
 from medmllm import wording
 from medmllm.brief import REGION, Brief, brief
+from medmllm.grammar import box_text
 from medmllm.processor import Input, Place
 from medmllm.report import Section, Sentence
 from medmllm.template import TemplateWriter
@@ -210,5 +211,4 @@ def _place(exam: Exam, region: Region) -> Place:
 
 
 def _box(regions: Sequence[Region], shape: tuple[int, ...]) -> str:
-    boxes = (to_grid(each.box, (shape[0], shape[1])) for each in regions)
-    return f"<box>[{','.join('[' + ','.join(map(str, box)) + ']' for box in boxes)}]</box>"
+    return box_text([to_grid(each.box, (shape[0], shape[1])) for each in regions])
