@@ -23,6 +23,7 @@ from app.opening import check_paths, open_here, open_settings, print_json
 if TYPE_CHECKING:
     from app.bootstrap import Program
     from dicom_io.archive import Ingested
+    from expert_models.evaluate import Evaluation
     from rag.evidence import Document
 
 app = typer.Typer(
@@ -260,9 +261,8 @@ def evaluate_experts_command(
     as_json: AsJson = False,
 ) -> None:
     """Score the experts, with bootstrap 95 % intervals."""
-
     from app.bootstrap import keep_quiet
-    from app.terminal import out, say
+    from app.terminal import say
     from expert_models.evaluate import evaluate_experts
 
     keep_quiet()
@@ -270,6 +270,33 @@ def evaluate_experts_command(
         evaluation = evaluate_experts(data, limit=limit, progress=say)
     except ValueError as exc:
         raise BadSetting(f"--data {data}: {exc}") from exc
+    show_evaluation(evaluation, as_json)
+
+
+@evaluate_app.command("reports")
+def evaluate_reports_command(
+    data: Annotated[str, typer.Option(help="A folder of data packs, or phantom:START-STOP.")],
+    limit: Annotated[int | None, typer.Option(help="At most so many studies of each pack.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score the reports of the writer that is set up (mllm_url), with bootstrap 95 % intervals."""
+    from app.bootstrap import keep_quiet, open_writer
+    from app.terminal import say
+    from medmllm.evaluate_reports import evaluate_reports
+
+    keep_quiet()
+    writer = open_writer(open_settings())
+    try:
+        evaluation = evaluate_reports(data, writer, limit=limit, progress=say)
+    except ValueError as exc:
+        raise BadSetting(f"--data {data}: {exc}") from exc
+    show_evaluation(evaluation, as_json)
+
+
+def show_evaluation(evaluation: Evaluation, as_json: bool) -> None:
+    """The metrics, for machines or one a line."""
+    from app.terminal import out
+
     if as_json:
         print_json(evaluation.as_json())
         return
