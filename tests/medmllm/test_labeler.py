@@ -35,7 +35,7 @@ TABLE = [
     # present, absent, uncertain
     ("There is a small pleural effusion.", "+effusion"),
     ("No pneumothorax.", "-pneumothorax"),
-    ("The left lung and cardiomegaly were not assessed.", "cardiomegaly x"),
+    ("The left lung and cardiomegaly were not assessed.", "xcardiomegaly"),
     ("There is no evidence of pleural effusion or pneumothorax.", "-effusion, -pneumothorax"),
     ("No focal consolidation, large effusion, or pneumothorax.", "-consolidation, -effusion, -pneumothorax"),
     ("Neither a mass nor a nodule is identified.", "-mass, -nodule"),
