@@ -123,7 +123,10 @@ PLACE_WORDS = (
     r"|left|right|left-sided|right-sided|bilateral|bilaterally|lingula)"
 )
 ONLY_PLACE = re.compile(rf"\s*(?:{PLACE_WORDS}\s+)*{PLACE_WORDS}\s*", re.IGNORECASE)  # "small right" of "... and left"
-ORGAN = re.compile(r"\s*(?:the\s+)?(?:(?:left|right|both)\s+)?lungs?\s*", re.IGNORECASE)  # a thing of its own
+ORGAN = re.compile(  # a thing of its own, not where the next one lies: "the left lung and an effusion"
+    r"(?!\s*(?:in|on|at|of|to)\b).*\b(?:lungs?|lobes?|bases?|apex|apices|zones?|hemithorax|lingula)\b",
+    re.IGNORECASE,
+)
 
 NOT_ASSESSED = re.compile(
     r"\b(?:not|n't|cannot be|could not be|never)\s+(?:been\s+|be\s+|yet\s+|fully\s+)*(?:assess(?:ed)?"
@@ -318,21 +321,17 @@ def _phrase(text: str, begin: int, end: int, first: int, stop: int) -> tuple[int
     low, high = before[-1][1] if before else begin, after[0][0] if after else end
     for number in range(len(before) - 1, -1, -1):
         start = before[number - 1][1] if number else begin
-        if not _is_place(text[start : before[number][0]]):
+        words = text[start : before[number][0]]
+        if not ONLY_PLACE.fullmatch(words) or ORGAN.match(words):
             break
         low = start
     for number, (_, start) in enumerate(after):
         until = after[number + 1][0] if number + 1 < len(after) else end
         is_last = until == end
-        if not _is_place(text[start:until]) or (SIDE_WORD.search(text[low:high]) and not is_last):
+        if not ONLY_PLACE.fullmatch(text[start:until]) or (SIDE_WORD.search(text[low:high]) and not is_last):
             break
         high = until
     return low, high
-
-
-def _is_place(words: str) -> bool:
-    """Whether words say where a neighbour lies ("small right"), and are no organ with a side ("the left lung")."""
-    return bool(ONLY_PLACE.fullmatch(words)) and not ORGAN.fullmatch(words)
 
 
 def _polarity(clause: str, before: str, after: str) -> Polarity:
