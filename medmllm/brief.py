@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dicom_io.study import Series, Study
+from expert_models import codes
 from expert_models.finding import Comparison, Finding, Presence, Region
 from medmllm import wording
 from medmllm.scrub import scrub
@@ -47,7 +48,7 @@ def brief(
     """The input of one task. Findings with a region on a shown picture or slice have a `<region>` for each."""
     pictures = tuple(each for each in study.series if each.modality.is_projection)[:MOST_PICTURES]
     volumes = tuple(each for each in study.series if not each.modality.is_projection)[:1]
-    slices = tuple((series, index) for series in volumes for index in _slices(series, findings))
+    slices = tuple((series, index) for series in volumes for index in best_slices(series, findings))
     lines = [f"{wording.picture(each)} {PICTURE}" for each in pictures]
     lines += [f"{wording.picture(each)} {VOLUME}" for each in volumes]
     lines += [f"slice {index + 1} {SLICE}" for _, index in slices]
@@ -109,15 +110,20 @@ def _comparison(comparison: Comparison) -> str:
     return f"{comparison.id} {what} {comparison.change.value}"
 
 
-def _slices(series: Series, findings: Sequence[Finding]) -> list[int]:
-    wanted = [
-        int(region.box.centre[0])
-        for finding in findings
-        if finding.presence is Presence.PRESENT and finding.probability is not None
-        for region in finding.regions
-        if region.series_uid == series.uid
-    ]
-    return list(dict.fromkeys(wanted))[:MOST_SLICES]
+def best_slices(series: Series, findings: Sequence[Finding]) -> list[int]:
+    """The best slices of located findings, largest finding first; organs do not choose."""
+    wanted: list[int] = []
+    located = [each for each in findings if each.concept not in codes.ANATOMY]
+    located.sort(key=lambda each: each.presence is not Presence.PRESENT)
+    for finding in located:
+        for region in finding.regions:
+            if region.series_uid == series.uid:
+                best = series.source.index(region.instance_uid) if region.instance_uid in series.source else -1
+                inside = region.box.start[0] <= best < region.box.stop[0]
+                wanted.append(best if inside else int(region.box.centre[0]))
+    slices = series.volume.shape[0]
+    chosen = list(dict.fromkeys(min(slices - 1, each) for each in wanted))[:MOST_SLICES]
+    return sorted(chosen) or [slices // 2]
 
 
 def _is_shown(region: Region, pictures: Sequence[Series], slices: Sequence[tuple[Series, int]]) -> bool:

@@ -140,10 +140,9 @@ class WetreadProcessor(ProcessorMixin):
         volumes = [volume for each in inputs for volume in each.volumes]
         earlier = [prior for each in inputs for prior in (each.prior_volumes or [None] * len(each.volumes))]
         slices = [plane for each in inputs for plane in each.slices]
-        blank = np.zeros((1, 1), np.float32)
         return Images(
             pictures=torch.stack([self._picture(each) for each in pictures]) if pictures else None,
-            priors=torch.stack([self._picture(blank if each is None else each) for each in priors])
+            priors=torch.stack([self._picture(each) for each in priors])
             if any(each is not None for each in priors)
             else None,
             has_prior=torch.tensor([each is not None for each in priors]) if pictures else None,
@@ -152,8 +151,8 @@ class WetreadProcessor(ProcessorMixin):
             slices=torch.stack([self._slice(each, self.side) for each in slices]) if slices else None,
         )
 
-    def _picture(self, picture: Float32) -> Tensor:
-        if picture.size == 1:
+    def _picture(self, picture: Float32 | None) -> Tensor:
+        if picture is None:  # a place in the batch that is not looked at
             return torch.zeros(1, self.side, self.side)
         return torch.from_numpy(network_input(picture, (self.side, self.side))[0])[None]
 

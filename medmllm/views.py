@@ -15,15 +15,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from dicom_io.study import Series, Study
-from expert_models import codes
-from expert_models.finding import Box, Comparison, Finding, Presence
+from expert_models.finding import Box, Comparison, Finding
 from medmllm import wording
+from medmllm.brief import best_slices
 from medmllm.ports import View
 
 GRID = 1000  # the grid's coordinates are 0..999 (MedRegA)
 LONG_SIDE = 1024
 WINDOWS = {"lung": (-600.0, 1500.0), "mediastinal": (40.0, 400.0)}  # centre and width, HU
-MOST_SLICES = 4
 
 Corners = tuple[int, int, int, int]  # (x0, y0, x1, y1), 0..999
 
@@ -50,7 +49,7 @@ class Picture:
 def views_of(study: Study, findings: Sequence[Finding], comparisons: Sequence[Comparison]) -> tuple[Picture, ...]:
     """Radiographs whole; CT at the slices of its findings, each in two windows; then the prior's, by the same rule.
 
-    At most MOST_SLICES slices of a CT; a CT without a located finding is shown at its middle slice.
+    The slices of a CT are those of `best_slices`; a CT without a located finding is shown at its middle slice.
     """
     pictures = [picture for series in study.series for picture in _of_series(series, findings, "current study")]
     for uid in dict.fromkeys(each.prior_study_uid for each in comparisons):
@@ -98,29 +97,13 @@ def _of_series(series: Series, findings: Sequence[Finding], where: str, is_prior
         plane = np.asarray(series.volume.voxels[0], dtype=np.float64)
         yield Picture(View(png(plane), f"{where}: {name}", _regions(findings, frame)), frame)
         return
-    for index in _slices(series, findings):
+    for index in best_slices(series, findings):
         frame = Frame(series.uid, series.source[index], index, (rows, columns), is_prior)
         plane = np.asarray(series.volume.voxels[index], dtype=np.float64)
         for window, (centre, width) in WINDOWS.items():
             caption = f"{where}: {name}, slice {index + 1} of {series.volume.shape[0]}, {window} window"
             levels = (plane - (centre - width / 2)) / width
             yield Picture(View(png(levels), caption, _regions(findings, frame)), frame)
-
-
-def _slices(series: Series, findings: Sequence[Finding]) -> list[int]:
-    """The best slices of located findings, largest finding first; organs do not choose."""
-    wanted: list[int] = []
-    located = [each for each in findings if each.concept not in codes.ANATOMY]
-    located.sort(key=lambda each: each.presence is not Presence.PRESENT)
-    for finding in located:
-        for region in finding.regions:
-            if region.series_uid == series.uid:
-                best = series.source.index(region.instance_uid) if region.instance_uid in series.source else -1
-                inside = region.box.start[0] <= best < region.box.stop[0]
-                wanted.append(best if inside else int(region.box.centre[0]))
-    slices = series.volume.shape[0]
-    chosen = list(dict.fromkeys(min(slices - 1, each) for each in wanted))[:MOST_SLICES]
-    return sorted(chosen) or [slices // 2]
 
 
 def _regions(findings: Sequence[Finding], frame: Frame) -> tuple[tuple[str, Corners], ...]:

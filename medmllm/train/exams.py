@@ -20,7 +20,6 @@ from dicom_io.phantom.project import Radiograph, radiograph
 
 SIDE = 256  # rows and columns of a film
 SPACING_MM = 3.0  # of the voxels that are projected
-HELD_OUT = 1_000_000  # seeds from here on are for evaluation alone
 EXPOSURES = 2  # films of each visit: drawing the patient costs more than taking a film
 ANATOMY = ("right_lung", "left_lung", "heart")
 KINDS = tuple(LesionKind)

@@ -6,6 +6,7 @@ truth would say.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -92,30 +93,14 @@ def comparisons_of(exam: Exam, findings: tuple[Finding, ...]) -> tuple[Compariso
     def add(change: Change, name: str, now: Finding | None, then: Finding | None) -> None:
         made.append(Comparison(f"c{len(made) + 1}", change, prior_uid, name, now.id if now else None, then))
 
-    present = [each for each in findings if each.presence is Presence.PRESENT and each.concept in CONCEPTS.values()]
-    names = [each for each in exam.now.lesions if each.kind != LesionKind.CARDIOMEGALY]
-    lesions = [each for each in present if each.concept != codes.CARDIOMEGALY]
-    earlier = {
-        drawn.name: finding
-        for drawn, finding in zip(
-            [each for each in exam.then.lesions if each.kind != LesionKind.CARDIOMEGALY],
-            [
-                each
-                for each in before
-                if each.presence is Presence.PRESENT
-                and each.concept in CONCEPTS.values()
-                and each.concept != codes.CARDIOMEGALY
-            ],
-            strict=True,
-        )
-    }
-    for drawn, finding in zip(names, lesions, strict=True):
-        then = earlier.get(drawn.name)
-        if drawn.change is None:
+    lesions, earlier = _by_name(exam.now, findings), _by_name(exam.then, before)
+    for drawn in exam.now.lesions:
+        if drawn.change is None or drawn.name not in lesions:
             continue
+        then = earlier.get(drawn.name)
         change = Change(drawn.change)
         if (then is None) == (change is Change.NEW):
-            add(change, drawn.name, finding, then)
+            add(change, drawn.name, lesions[drawn.name], then)
     for drawn in exam.gone:
         if drawn.name in earlier:
             add(Change.RESOLVED, drawn.name, None, earlier[drawn.name])
@@ -133,6 +118,14 @@ def comparisons_of(exam: Exam, findings: tuple[Finding, ...]) -> tuple[Compariso
         if change in (Change.LARGER, Change.STABLE, Change.SMALLER):
             add(change, "heart", heart, was)
     return tuple(made)
+
+
+def _by_name(film: Film, findings: Sequence[Finding]) -> dict[str, Finding]:
+    """The finding of each lesion but the heart, which findings_of gives in the film's order."""
+    diseases = set(CONCEPTS.values()) - {codes.CARDIOMEGALY}
+    found = [each for each in findings if each.presence is Presence.PRESENT and each.concept in diseases]
+    names = [each.name for each in film.lesions if each.kind != LesionKind.CARDIOMEGALY]
+    return dict(zip(names, found, strict=True))
 
 
 def _series(uid: str, film: Film) -> Series:

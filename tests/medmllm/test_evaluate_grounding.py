@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from expert_models.train.phantoms import HELD_OUT
 from medmllm.answer import Answered, Asker
 from medmllm.brief import PICTURE, REGION
 from medmllm.evaluate_grounding import boxes_of, evaluate_grounding, overlap, score
 from medmllm.processor import Input, Place, WetreadProcessor
 from medmllm.tokens import SEG
 from medmllm.train import mllm
-from medmllm.train.exams import HELD_OUT, Exam, exams
+from medmllm.train.exams import Exam, exams
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
 from expert_models.finding import Box
+from expert_models.train.phantoms import HELD_OUT
 from medmllm.grammar import Grammar, box_text
 from medmllm.parse import parse
-from medmllm.train.exams import HELD_OUT, exams
+from medmllm.train.exams import exams
 from medmllm.train.tasks import TASKS, draw_task
 from medmllm.views import Frame, to_grid
 

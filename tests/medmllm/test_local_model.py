@@ -12,6 +12,7 @@ import pytest
 from app.bootstrap import open_language_model
 from app.errors import BadSetting
 from app.settings import Settings
+from expert_models.train.phantoms import HELD_OUT
 from medmllm.adapters.local import LocalModel, as_input
 from medmllm.brief import brief
 from medmllm.errors import ModelUnavailable
@@ -19,7 +20,7 @@ from medmllm.ports import Prompt
 from medmllm.processor import WetreadProcessor
 from medmllm.template import TemplateWriter
 from medmllm.train import mllm
-from medmllm.train.exams import HELD_OUT, Exam, exams
+from medmllm.train.exams import Exam, exams
 from medmllm.train.truth import comparisons_of, findings_of, study_of
 from medmllm.write import MllmWriter
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from expert_models.train.phantoms import HELD_OUT
 from medmllm.model import WetreadForReporting
 from medmllm.processor import WetreadProcessor
 from medmllm.train import mllm
-from medmllm.train.exams import HELD_OUT, Exam, exams
+from medmllm.train.exams import Exam, exams
 
 PLAN = replace(mllm.INSTRUCT, steps=3, batch=2, checkpoint_every=1)
 

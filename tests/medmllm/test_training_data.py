@@ -10,12 +10,13 @@ import pytest
 
 from expert_models import codes
 from expert_models.finding import Change, Presence
+from expert_models.train.phantoms import HELD_OUT
 from medmllm.brief import REGION, brief
 from medmllm.parse import parse
 from medmllm.processor import Input, corners
 from medmllm.template import TemplateWriter
 from medmllm.tokens import SEG
-from medmllm.train.exams import HELD_OUT, Exam, exams
+from medmllm.train.exams import Exam, exams
 from medmllm.train.tasks import NO_CHEST, TASKS, draw_task
 from medmllm.train.truth import comparisons_of, findings_of, study_of
 
