@@ -1,4 +1,4 @@
-"""Scores of text against values worked out by hand, and Porter's stems against the examples of his paper."""
+"""Scores of text against values worked out by hand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medmllm.text_scores import align, bleu, bleu_counts, meteor, rouge_l, stem, words
+from medmllm.text_scores import bleu, bleu_counts, meteor, rouge_l, words
 
 SAID = "there is a small left effusion"
 MEANT = "there is a left effusion today"
@@ -67,30 +67,8 @@ def test_meteor_by_hand() -> None:
 
 
 def test_stems_are_paired_after_words() -> None:
-    # "effusions" is left for "effusion" by its stem, once "effusion" is taken by itself.
-    assert align(["effusions", "effusion"], ["effusion", "effusions"]) == [(0, 1), (1, 0)]
-    assert align(["effusions"], ["effusion"]) == [(0, 0)]
-    assert align(["a", "b", "a", "c"], ["a", "c", "a", "b"]) == [(0, 2), (1, 3), (2, 0), (3, 1)]
-
-
-@pytest.mark.parametrize(
-    ("word", "expected"),
-    [  # from the paper, step by step; where a later step goes on, its result
-        *[("caresses", "caress"), ("ponies", "poni"), ("ties", "ti"), ("caress", "caress"), ("cats", "cat")],
-        *[("feed", "feed"), ("agreed", "agre"), ("plastered", "plaster"), ("bled", "bled"), ("motoring", "motor")],
-        *[("sing", "sing"), ("hopping", "hop"), ("falling", "fall"), ("hissing", "hiss"), ("filing", "file")],
-        *[("failing", "fail"), ("happy", "happi"), ("sky", "sky"), ("tanned", "tan"), ("sized", "size")],
-        *[("relational", "relat"), ("conditional", "condit"), ("rational", "ration"), ("digitizer", "digit")],
-        *[("radically", "radic"), ("differently", "differ"), ("vileness", "vile"), ("sensitivity", "sensit")],
-        *[("triplicate", "triplic"), ("formative", "form"), ("electrical", "electr"), ("hopeful", "hope")],
-        *[("goodness", "good"), ("revival", "reviv"), ("allowance", "allow"), ("inference", "infer")],
-        *[("adjustable", "adjust"), ("replacement", "replac"), ("adoption", "adopt"), ("effective", "effect")],
-        *[("probate", "probat"), ("rate", "rate"), ("cease", "ceas"), ("controlling", "control"), ("roll", "roll")],
-        *[("is", "is"), ("generalizations", "gener"), ("oscillators", "oscil"), ("effusions", "effus")],
-    ],
-)
-def test_porters_examples(word: str, expected: str) -> None:
-    assert stem(word) == expected
+    # Two words in one run of two, one of them by its stem alone.
+    assert meteor("left effusions", "left effusion") == pytest.approx(1 - 0.5 / 8)
 
 
 @given(TEXTS, TEXTS)
@@ -102,5 +80,3 @@ def test_scores_stay_in_range_and_favour_the_text_itself(said: str, meant: str) 
         (meteor(said, meant), meteor(meant, meant)),
     ):
         assert 0.0 <= score <= itself + 1e-12 <= 1.0 + 1e-12
-    pairs = align(words(said), words(meant))
-    assert len({there for _, there in pairs}) == len(pairs)
