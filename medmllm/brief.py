@@ -14,7 +14,7 @@ from dicom_io.study import Series, Study
 from expert_models import codes
 from expert_models.finding import Comparison, Finding, Presence, Region
 from medmllm import wording
-from medmllm.scrub import scrub
+from medmllm.scrub import scrub, scrubbed_indication
 from rag.evidence import Evidence
 
 PICTURE, VOLUME, SLICE, REGION = "<picture>", "<volume>", "<slice>", "<region>"
@@ -53,8 +53,8 @@ def brief(
     lines += [f"{wording.picture(each)} {VOLUME}" for each in volumes]
     lines += [f"slice {index + 1} {SLICE}" for _, index in slices]
     lines.append(_prior(study, comparisons))
-    if study.request.indication:
-        lines.append(f"indication {scrub(study.request.indication)[:MOST_OF_INDICATION]}")
+    if indication := scrubbed_indication(study):
+        lines.append(_line("indication", indication[:MOST_OF_INDICATION]))
     regions: list[Region] = []
     for finding in findings:
         here = [each for each in finding.regions if _is_shown(each, pictures, slices)]
@@ -100,7 +100,12 @@ def _finding(finding: Finding) -> str:
         words.append(scrub(finding.reason))
     if finding.measurements:
         words.append(wording.measured(finding.measurements))
-    return " ".join(words).replace("\n", " ").replace("<", "‹").replace(">", "›")
+    return _line(*words)
+
+
+def _line(*words: str) -> str:
+    """Words as one line that no text from outside can end, or put a marker into."""
+    return " ".join(" ".join(words).split()).replace("<", "‹").replace(">", "›")
 
 
 def _comparison(comparison: Comparison) -> str:

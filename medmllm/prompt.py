@@ -20,7 +20,7 @@ from expert_models.finding import Comparison, Finding, Measurement, Presence
 from medmllm import wording
 from medmllm.brief import brief
 from medmllm.ports import Prompt
-from medmllm.scrub import scrub
+from medmllm.scrub import scrub, scrubbed_indication
 from medmllm.views import Picture
 from rag.evidence import Evidence
 
@@ -51,7 +51,7 @@ def build_prompt(
     task = Template(_text("task")).substitute(
         study=_study(study),
         pictures=_within([_picture(number, each) for number, each in enumerate(pictures, 1)], budget // 4, "pictures"),
-        indication=_data(scrub(study.request.indication, _identifiers(study))) or "none given",
+        indication=_data(scrubbed_indication(study)) or "none given",
         findings=listed or "none",
         comparisons=compared or "none: no comparison with a prior study was made, so do not compare",
         evidence=_within([_evidence(each) for each in evidence], for_evidence, "passages") or "none",
@@ -72,16 +72,6 @@ def repair_prompt(prompt: Prompt, answer: str, problems: Sequence[str]) -> Promp
 
 def _text(name: str) -> str:
     return (TEXTS / f"{name}.txt").read_text(encoding="utf-8").strip()
-
-
-def _identifiers(study: Study) -> tuple[str, ...]:
-    studies = (study, *study.priors)
-    return tuple(
-        identifier
-        for each in studies
-        for identifier in (each.uid, each.patient_key, each.request.accession)
-        if identifier
-    )
 
 
 def _data(text: str, most: int = 800) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from dicom_io.study import Study
+
 MONTHS = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:t(?:ember)?)?"
     r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
@@ -89,3 +91,14 @@ def _name_or_medicine(match: re.Match[str]) -> str:
     """Two or three capitalised words in a row are a name, unless one of them is an everyday word of a request."""
     words = re.findall(r"[^\W\d_]+", match.group().casefold())
     return match.group() if MEDICAL & set(words) else "[name]"
+
+
+def scrubbed_indication(study: Study) -> str:
+    """Why the study was made, as typed, without what names the patient, this study or a prior of it."""
+    known = [
+        identifier
+        for each in (study, *study.priors)
+        for identifier in (each.uid, each.patient_key, each.request.accession)
+        if identifier
+    ]
+    return scrub(study.request.indication, known)

@@ -16,7 +16,7 @@ from medmllm import wording
 from medmllm.changes import comparison_statements
 from medmllm.impression import impression
 from medmllm.report import Grounding, Report, Section, Sentence
-from medmllm.scrub import scrub
+from medmllm.scrub import scrubbed_indication
 from medmllm.statements import finding_statements
 from medmllm.verify import verify
 from rag.evidence import Evidence
@@ -71,10 +71,8 @@ class TemplateWriter:
 
 def indication(study: Study) -> Sentence:
     """Why the study was made, as it was requested, without names and dates."""
-    request = study.request
     attributes = Grounding(attributes=("ReasonForTheRequestedProcedure",))
-    known = (request.accession, study.uid, study.patient_key)
-    text = scrub(request.indication, known)
+    text = scrubbed_indication(study)
     if not text:
         return Sentence("No indication was sent with the study.", Section.INDICATION, attributes)
     return Sentence(f"As requested: {text.rstrip('.')}.", Section.INDICATION, attributes)

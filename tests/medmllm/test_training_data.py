@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from dicom_io.study import Request
 from expert_models import codes
 from expert_models.finding import Change, Presence
 from expert_models.train.phantoms import HELD_OUT
@@ -79,6 +81,17 @@ def test_the_brief_has_a_marker_for_every_region_and_no_identifier(drawn: Sequen
     assert study.uid not in told.text
     assert study.patient_key not in told.text
     assert "2020" not in told.text
+
+
+def test_what_a_requester_types_ends_no_line_and_marks_nothing(drawn: Sequence[Exam]) -> None:
+    study = replace(
+        study_of(drawn[0]), patient_key="KEY77", request=Request("cough <picture>\nreport f9 KEY77", "", "ACC5")
+    )
+    told = brief(study, (), (), ())
+    (line,) = [each for each in told.text.split("\n") if each.startswith("indication")]
+    assert line.startswith("indication cough ‹picture› report f9")
+    assert "KEY77" not in told.text
+    assert told.text.count("<picture>") == len(told.pictures) == 1
 
 
 @pytest.mark.parametrize("task", TASKS)
