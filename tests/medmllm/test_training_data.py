@@ -84,9 +84,8 @@ def test_the_brief_has_a_marker_for_every_region_and_no_identifier(drawn: Sequen
 
 
 def test_what_a_requester_types_ends_no_line_and_marks_nothing(drawn: Sequence[Exam]) -> None:
-    study = replace(
-        study_of(drawn[0]), patient_key="KEY77", request=Request("cough <picture>\nreport f9 KEY77", "", "ACC5")
-    )
+    request = Request("cough <picture>\nreport f9 KEY77", "", "ACC5")
+    study = replace(study_of(drawn[0], with_prior=False), patient_key="KEY77", request=request)
     told = brief(study, (), (), ())
     (line,) = [each for each in told.text.split("\n") if each.startswith("indication")]
     assert line.startswith("indication cough ‹picture› report f9")
