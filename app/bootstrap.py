@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from app.adapters.examinations import FolderExaminations
     from expert_models.isolated import Isolated
     from expert_models.registry import Registry
+    from medmllm.answer import Asked
 
 log = structlog.get_logger()
 
@@ -271,10 +272,11 @@ def open_language_model(settings: Settings) -> LanguageModel | None:
             except ValueError as exc:
                 raise BadSetting(f"mllm_url: {exc}") from exc
         case "local":
-            from medmllm.adapters.local import LocalModel
+            from medmllm.adapters.local import PACKAGED, LocalModel
 
+            folder = unquote(urlsplit(settings.mllm_url).path)
             try:
-                return LocalModel(Path(unquote(urlsplit(settings.mllm_url).path)))
+                return LocalModel(Path(folder) if folder else PACKAGED)
             except ValueError as exc:
                 raise BadSetting(f"mllm_url: {exc}") from exc
         case "scripted":
@@ -296,3 +298,13 @@ def open_writer(settings: Settings) -> Writer:
 
     model = open_language_model(settings)
     return TemplateWriter() if model is None else MllmWriter(model, TemplateWriter())
+
+
+def open_asked(settings: Settings) -> Asked:
+    """Our own model, to be asked anything and not only for reports. BadSetting when mllm_url names another."""
+    from medmllm.adapters.local import LocalModel
+
+    model = open_language_model(settings)
+    if not isinstance(model, LocalModel):
+        raise BadSetting(f"{settings.mllm_url} is not a model in a folder, which local:///FOLDER names")
+    return model

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from app.cli_access import audit, serve, tokens_app, users_app
+from app.cli_evaluate import evaluate_app
 from app.cli_experts import experts_app
 from app.cli_guideline import guideline_app
 from app.cli_train import train_app
@@ -23,7 +24,6 @@ from app.opening import check_paths, open_here, open_settings, print_json
 if TYPE_CHECKING:
     from app.bootstrap import Program
     from dicom_io.archive import Ingested
-    from expert_models.evaluate import Evaluation
     from rag.evidence import Document
 
 app = typer.Typer(
@@ -34,7 +34,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 library_app = typer.Typer(help="The literature that reports cite.", no_args_is_help=True)
-evaluate_app = typer.Typer(help="Measure on data the models never saw.", no_args_is_help=True)
 app.add_typer(library_app, name="library")
 app.add_typer(experts_app, name="experts")
 app.add_typer(train_app, name="train")
@@ -252,56 +251,6 @@ def library_search(
         out.print(f"[dim]{escape(cited.identifier)}  score {each.score:.2f}[/dim]\n{escape(each.text)}\n")
     if not found:
         out.print("nothing in the library is near enough")
-
-
-@evaluate_app.command("experts")
-def evaluate_experts_command(
-    data: Annotated[str, typer.Option(help="A folder of data packs, or phantom:START-STOP.")],
-    limit: Annotated[int | None, typer.Option(help="At most so many cases of each pack.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Score the experts, with bootstrap 95 % intervals."""
-    from app.bootstrap import keep_quiet
-    from app.terminal import say
-    from expert_models.evaluate import evaluate_experts
-
-    keep_quiet()
-    try:
-        evaluation = evaluate_experts(data, limit=limit, progress=say)
-    except ValueError as exc:
-        raise BadSetting(f"--data {data}: {exc}") from exc
-    show_evaluation(evaluation, as_json)
-
-
-@evaluate_app.command("reports")
-def evaluate_reports_command(
-    data: Annotated[str, typer.Option(help="A folder of data packs, or phantom:START-STOP.")],
-    limit: Annotated[int | None, typer.Option(help="At most so many studies of each pack.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Score the reports of the writer that is set up (mllm_url), with bootstrap 95 % intervals."""
-    from app.bootstrap import keep_quiet, open_writer
-    from app.terminal import say
-    from medmllm.evaluate_reports import evaluate_reports
-
-    keep_quiet()
-    writer = open_writer(open_settings())
-    try:
-        evaluation = evaluate_reports(data, writer, limit=limit, progress=say)
-    except ValueError as exc:
-        raise BadSetting(f"--data {data}: {exc}") from exc
-    show_evaluation(evaluation, as_json)
-
-
-def show_evaluation(evaluation: Evaluation, as_json: bool) -> None:
-    """The metrics, for machines or one a line."""
-    from app.terminal import out
-
-    if as_json:
-        print_json(evaluation.as_json())
-        return
-    for metric in evaluation.metrics:
-        out.print(f"{metric.name:40} {metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]  n={metric.n}")
 
 
 @app.command()

@@ -41,16 +41,22 @@ def train_mllm_command(
     stage: Annotated[
         Literal["align", "instruct"], typer.Option(help="align: the experts' encoder held; instruct: all of the model.")
     ],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with the pack cxr_nih, to learn from real films too.")
+    ] = None,
     out: Out = Path("training"),
     patients: Annotated[int, typer.Option(min=1, help="Synthetic patients to learn from.")] = 1000,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the stage, instead of the recipe's.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Inputs of a step, instead of the recipe's 8.")] = None,
 ) -> None:
-    """Train the multimodal model on synthetic patients. Resumes where an earlier run in OUT stopped."""
+    """Train the multimodal model on synthetic patients and real films. Resumes where an earlier run in OUT stopped."""
     from app.terminal import say
     from medmllm.train.mllm import train_mllm
 
+    if data is not None:
+        check_paths([data])
     try:
         with storage(out):
-            train_mllm(stage, out, patients=patients, steps=steps, progress=say)
+            train_mllm(stage, out, patients=patients, data=data, steps=steps, batch=batch, progress=say)
     except ValueError as exc:  # the stage before it is missing, or a run of another plan stands there
         raise BadSetting(f"training cannot start: {exc}") from exc

@@ -53,7 +53,8 @@ class Settings(BaseSettings):
     vectors_url: str = Field("", description="memory:, chroma+file:///folder or chroma+http://host:port.")
     embedder_url: str = Field("minilm:", description="Encoder of the literature: minilm: or hashing:.")
     mllm_url: str = Field(
-        "template:", description="Who writes: template:, openai+http(s)://host:port/v1, or local:///folder of a model."
+        "template:",
+        description="Who writes: template:, local: (the one that ships), local:///folder, openai+http(s)://host:port/v1.",
     )
     mllm_model: str = Field("", description="Model name at mllm_url; empty: the only one it offers.")
     mllm_api_key: SecretStr = Field(SecretStr(""), description="Bearer token for mllm_url.")

@@ -50,6 +50,8 @@ class Letterbox:
         """(rows, columns) of the source -> the frame, linear, smoothed before shrinking, 0 outside the picture."""
         if picture.shape != self.source:
             raise ValueError(f"this letterbox is for pictures of {self.source}, not {picture.shape}")
+        if self.source == self.frame:
+            return picture.astype(np.float32)
         image = picture.astype(np.float32, copy=False)
         step = 1 / self.scale
         if step >= 2:  # box means first: fast, and it takes most of what the smoothing must take

@@ -1,4 +1,8 @@
-"""Questions to the model, and its answers: words, and a mask for every `<SEG>` among them."""
+"""Questions to the model, and its answers: words, and a mask for every `<SEG>` among them.
+
+An input with a grammar is answered within it. A report, or whatever has several lines, that reached the limit of its
+length loses its last line, whose last id or number may be cut.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from transformers import LogitsProcessor
 
+from expert_models.once import Once
+from medmllm.constrain import Constrained, Vocabulary
 from medmllm.model import Encoded, WetreadForReporting
 from medmllm.processor import Batch, Input, WetreadProcessor, uncovered
 from medmllm.tokens import END, PAD, START
 
-MOST_TOKENS = 512
+MOST_TOKENS = 768
 
 Mask = npt.NDArray[np.bool_]
 
@@ -40,9 +47,18 @@ class Asker:
 
     def __init__(self, model: WetreadForReporting, processor: WetreadProcessor, most_tokens: int = MOST_TOKENS) -> None:
         self._model, self._processor, self._most_tokens = model.eval(), processor, most_tokens
+        self._vocabulary: Once[Vocabulary] = Once(lambda: Vocabulary(processor.tokenizer))
+
+    @property
+    def reads_volumes(self) -> bool:
+        """Whether the model has an eye for CT."""
+        return bool(self._model.config.slabs)
 
     def answers(self, inputs: Sequence[Input]) -> list[Answered]:
-        """See Asked. Every image is encoded once, for the words and for the masks."""
+        """See Asked. Every image is encoded once, for the words and for the masks.
+
+        ValueError when some inputs have a grammar and others none.
+        """
         batch = self._processor.batch([replace(each, answer=None, segments=()) for each in inputs])
         with torch.no_grad():
             encoded = self._model.encode(batch.images)
@@ -53,12 +69,25 @@ class Asker:
                 encoded=encoded,
                 max_new_tokens=self._most_tokens,
                 do_sample=False,
+                logits_processor=self._held(inputs),
             )
             masks = self._masks(inputs, batch, encoded, new)
-        return [Answered(self._text(row), drawn) for row, drawn in zip(new, masks, strict=True)]
+        texts = [self._text(row, given) for row, given in zip(new, inputs, strict=True)]
+        return [Answered(text, drawn) for text, drawn in zip(texts, masks, strict=True)]
 
-    def _text(self, ids: Tensor) -> str:
+    def _held(self, inputs: Sequence[Input]) -> list[LogitsProcessor]:
+        grammars = [each.grammar for each in inputs if each.grammar is not None]
+        if not grammars:
+            return []
+        if len(grammars) < len(inputs):
+            raise ValueError("either every input of a batch has a grammar, or none has")
+        return [Constrained(self._vocabulary(), *grammars)]
+
+    def _text(self, ids: Tensor, given: Input) -> str:
         text: str = self._processor.tokenizer.decode(ids)
+        is_report = given.grammar is not None and given.grammar.mode == "report"
+        if END not in text and (is_report or "\n" in text):
+            text = text.rpartition("\n")[0]
         for each in (START, PAD, END):
             text = text.replace(each, "")
         return text.strip()

@@ -14,6 +14,7 @@ from dicom_io.study import Series, Study
 from expert_models import codes
 from expert_models.finding import Comparison, Finding, Presence, Region
 from medmllm import wording
+from medmllm.changes import sizes
 from medmllm.scrub import scrub, scrubbed_indication
 from rag.evidence import Evidence
 
@@ -27,7 +28,8 @@ MOST_OF_INDICATION = 200  # characters
 class Brief:
     """text, and what its markers stand for. slices: (series, index). regions lie on the pictures, or on the slices.
 
-    priors: for each picture the one of the prior study that it is compared with, None where there is none.
+    priors: for each picture the one of the prior study that it is compared with, None where there is none. ids: of the
+    findings, comparisons and evidence that are told.
     """
 
     text: str
@@ -36,6 +38,7 @@ class Brief:
     volumes: tuple[Series, ...] = ()
     slices: tuple[tuple[Series, int], ...] = ()
     regions: tuple[Region, ...] = ()
+    ids: tuple[str, ...] = ()
 
 
 def brief(
@@ -60,11 +63,13 @@ def brief(
         here = [each for each in finding.regions if _is_shown(each, pictures, slices)]
         regions += here
         lines.append(_finding(finding) + f" {REGION}" * len(here))
-    lines += [_comparison(each) for each in comparisons]
+    known = {each.id: each for each in findings}
+    lines += [_comparison(each, known.get(each.finding_id or "")) for each in comparisons]
     lines += [f"{each.id} {' '.join(each.finding_ids)}".rstrip() for each in evidence]
     lines.append(task)
     priors = tuple(_earlier(each, study, comparisons) for each in pictures)
-    return Brief("\n".join(lines), pictures, priors, volumes, slices, tuple(regions))
+    ids = tuple(each.id for told in (findings, comparisons, evidence) for each in told)
+    return Brief("\n".join(lines), pictures, priors, volumes, slices, tuple(regions), ids)
 
 
 def _prior_study(study: Study, comparisons: Sequence[Comparison]) -> Study | None:
@@ -108,11 +113,11 @@ def _line(*words: str) -> str:
     return " ".join(" ".join(words).split()).replace("<", "‹").replace(">", "›")
 
 
-def _comparison(comparison: Comparison) -> str:
-    """ "c1 f3 larger" or "c2 right pleural effusion resolved"."""
+def _comparison(comparison: Comparison, finding: Finding | None) -> str:
+    """ "c1 f3 larger: cardiothoracic ratio 0.55, previously 0.50" or "c2 right pleural effusion resolved"."""
     prior = comparison.prior_finding
     what = comparison.finding_id or (wording.thing(prior) if prior else "")
-    return f"{comparison.id} {what} {comparison.change.value}"
+    return _line(comparison.id, what, f"{comparison.change.value}{sizes(comparison, finding)}")
 
 
 def best_slices(series: Series, findings: Sequence[Finding]) -> list[int]:

@@ -27,8 +27,8 @@ def change_sentence(
     comparison: Comparison, finding: Finding | None, study: Study, section: Section, brief: bool = False
 ) -> Sentence:
     """One comparison in words. brief leaves the sizes out, for the impression."""
-    sizes = "" if brief else _sizes(comparison, finding)
-    text = f"{_change(comparison, finding, wording.earlier_study(study, comparison.prior_study_uid))}{sizes}."
+    told = "" if brief else sizes(comparison, finding)
+    text = f"{_change(comparison, finding, wording.earlier_study(study, comparison.prior_study_uid))}{told}."
     return Sentence(
         text,
         section,
@@ -85,7 +85,8 @@ def _resolved(prior: Finding, earlier: str) -> str:
     return f"The {wording.thing(prior)} of {earlier} is no longer identified"
 
 
-def _sizes(comparison: Comparison, finding: Finding | None) -> str:
+def sizes(comparison: Comparison, finding: Finding | None) -> str:
+    """ ": 14 × 11 mm, previously 12 × 9 mm (an increase in volume of 40%)", "" where nothing was measured."""
     prior = comparison.prior_finding
     if finding is None:
         before = size(prior) if prior else ""

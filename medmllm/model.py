@@ -31,8 +31,9 @@ class WetreadConfig(PretrainedConfig):
 
     decoder: configuration of the causal language model, or its dictionary. width: features of a patch. heads: of every
     attention of the connector, dividing width. side: rows and columns of a picture or of a slice at full detail;
-    slice_side: of every slice of a volume; both multiples of 32. slabs: of a volume. packing: patches of a token along
-    each axis; 1 switches token packing off. per_patch: see TemporalAlignment. *_token_id: placeholders and <SEG>.
+    slice_side: of every slice of a volume; both multiples of 32. slabs: of a volume; 0 for a model of radiographs,
+    without an eye for volumes and slices. packing: patches of a token along each axis; 1 switches token packing off.
+    per_patch: see TemporalAlignment. *_token_id: placeholders and <SEG>.
     """
 
     model_type = "wetread"
@@ -143,9 +144,10 @@ class WetreadForReporting(PreTrainedModel):
         width, heads, out = config.width, config.heads, config.decoder.hidden_size
         layers = len(LAYERS)
         self.picture_encoder = PictureEncoder(width, 1)
-        self.volume_encoder = VolumeEncoder(width, WINDOWS, config.slabs)
         self.alignment = TemporalAlignment(width, layers, heads, config.dropout, config.per_patch)
-        self.volume_alignment = TemporalAlignment(width, layers, heads, config.dropout, config.per_patch)
+        if config.slabs:
+            self.volume_encoder = VolumeEncoder(width, WINDOWS, config.slabs)
+            self.volume_alignment = TemporalAlignment(width, layers, heads, config.dropout, config.per_patch)
         self.packer: TokenPacker | PlainPacker = (
             PlainPacker(width, out) if config.packing == 1 else TokenPacker(width, layers, config.packing, heads, out)
         )
@@ -173,15 +175,20 @@ class WetreadForReporting(PreTrainedModel):
         return int(self.config.slabs) * self.packer.tokens(self.config.slice_side // STRIDE)
 
     def encode(self, images: Images) -> Encoded:
-        """Every image once."""
+        """Every image once. ValueError for volumes and slices where the model reads none."""
+        if not self.config.slabs and (images.volumes or images.slices is not None):
+            raise ValueError("this model reads radiographs alone")
         features, fine = [], []
         picture_tokens = volume_tokens = slice_tokens = None
         if images.pictures is not None:
             seen = self.picture_encoder(images.pictures)
-            then = seen.layers if images.priors is None else self.picture_encoder(images.priors).layers
             has_prior = images.has_prior
             if has_prior is None:
-                has_prior = seen.layers.new_full((len(then),), images.priors is not None, dtype=torch.bool)
+                there = images.priors is not None
+                has_prior = torch.full((len(images.pictures),), there, device=images.pictures.device)
+            then = seen.layers  # where there is no prior, what stands here is not looked at
+            if images.priors is not None and len(rows := has_prior.nonzero()[:, 0]):
+                then = then.index_copy(0, rows, self.picture_encoder(images.priors[rows]).layers)
             aligned = self.alignment(seen.layers, then, has_prior)
             picture_tokens = self.packer(aligned, seen.layers).flatten(0, 1)
             features.append(aligned)
@@ -249,17 +256,17 @@ class WetreadForReporting(PreTrainedModel):
         out = self.decoder(
             inputs_embeds=embedded,
             attention_mask=attention_mask,
-            labels=labels,
             output_hidden_states=mask_owners is not None,
         )
+        word_loss = None if labels is None else word_losses(out.logits, labels)
         masks = mask_loss = None
         if mask_owners is not None:
             masks = self.masks(out.hidden_states[-1][input_ids == self.config.seg_token_id], encoded, mask_owners)
             if mask_targets is not None:
                 mask_loss = mask_losses(masks, mask_targets)
-        losses = [each for each in (out.loss, mask_loss) if each is not None]
+        losses = [each for each in (word_loss, mask_loss) if each is not None]
         loss = torch.stack(losses).sum() if losses else None
-        return WetreadOutput(loss, out.logits, masks, out.loss, mask_loss)
+        return WetreadOutput(loss, out.logits, masks, word_loss, mask_loss)
 
     def masks(self, states: Tensor, encoded: Encoded, owners: Tensor) -> Tensor:
         """Logits (N, side / 4, side / 4) of the decoder's states (N, hidden) at each <SEG>, on the planes of `owners`.
@@ -302,6 +309,17 @@ class WetreadForReporting(PreTrainedModel):
         has_prior = torch.full((len(layers),), prior is not None, device=layers.device)
         tokens: Tensor = self.packer(self.volume_alignment(layers, then, has_prior), layers).flatten(0, 1)
         return tokens
+
+
+def word_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of the next token: (B, T, V) logits, (B, T) labels with -100 where nothing is learned.
+
+    An answer of n tokens weighs as sqrt(n) of them: otherwise reports would leave no voice to answers of one word.
+    """
+    logits, labels = logits[:, :-1].float(), labels[:, 1:]
+    losses = functional.cross_entropy(logits.transpose(1, 2), labels, ignore_index=-100, reduction="none")
+    counts = (labels != -100).sum(dim=1).clamp_min(1)
+    return (losses.sum(dim=1) / counts.sqrt()).sum() / counts.sqrt().sum()
 
 
 def mask_losses(logits: Tensor, targets: Tensor) -> Tensor:

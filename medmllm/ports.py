@@ -46,6 +46,10 @@ class LanguageModel(Protocol):
     def name(self) -> str:
         """Names the model in the report."""
 
+    @property
+    def reads_prose(self) -> bool:
+        """Whether it can be told what was wrong with its answer; one that reads briefs alone is asked once."""
+
     def complete(self, prompt: Prompt) -> str:
         """The model's answer. Raises ModelUnavailable when there is none."""
 

@@ -19,6 +19,7 @@ from transformers import AutoProcessor, PreTrainedTokenizerBase, ProcessorMixin
 
 from expert_models.preprocess import Letterbox, network_input
 from medmllm.brief import PICTURE, REGION, SLICE, VOLUME
+from medmllm.grammar import Grammar
 from medmllm.model import Images, Regions, WetreadConfig, WetreadForReporting
 from medmllm.vision import FINE_STRIDE, STRIDE
 
@@ -43,7 +44,7 @@ class Input:
 
     pictures: (rows, columns) in [0, 1]; priors: one or None for each. volumes: (S, rows, columns) HU, feet first, each
     with a prior or None. slices: (rows, columns) HU. regions: for the `<region>` markers. answer: to be learned.
-    segments: masks of the answer's `<SEG>`.
+    segments: masks of the answer's `<SEG>`. grammar: what may be answered; None leaves it free.
     """
 
     text: str
@@ -55,6 +56,7 @@ class Input:
     regions: Sequence[Place] = ()
     answer: str | None = None
     segments: Sequence[Place] = ()
+    grammar: Grammar | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ assessed is worded apart; what no expert looked at is said; nothing is silently 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from dicom_io.study import Modality, Series, Study
 from expert_models import codes
-from expert_models.finding import Comparison, Finding
+from expert_models.finding import Code, Comparison, Finding
 from medmllm import wording
 from medmllm.changes import comparison_statements
 from medmllm.impression import impression
@@ -151,9 +151,9 @@ def _no_comparison(study: Study) -> str:
     return f"No comparison: no finding of this study could be matched with {which}."
 
 
-def scope(findings: Sequence[Finding]) -> Sentence:
-    """What nobody looked at: no expert was asked, so the reader has to."""
-    asked = {each.concept for each in findings}
+def scope(findings: Sequence[Finding], seen: Collection[Code] = ()) -> Sentence:
+    """What nobody looked at: no expert was asked, so the reader has to. seen: what a model speaks of by itself."""
+    asked = {each.concept for each in findings} | set(seen)
     if codes.LUNG_OPACITY in asked:
         asked.add(codes.CONSOLIDATION)  # on a film every consolidation is an opacity
     names = [wording.noun(concept) for concept in EXPECTED if concept not in asked]

@@ -54,16 +54,26 @@ def check(sentence: Sentence, report: Report, study: Study | None = None) -> Sen
     text = without_quotations(sentence.text, cited)
     named = lexicon.mentions(text, lexicon.patterns_for([each.concept for each in report.findings + cited.earlier]))
     is_restated = sentence.section in RESTATED and bool(sentence.grounding.attributes) and not cited.findings
+    is_seen = rests_on_places(sentence)
     problems = {
-        CheckKind.LATERALITY: _laterality(text, named, cited),
-        CheckKind.NEGATION: _negation(text, named, cited, report),
+        CheckKind.LATERALITY: _place(text, sentence, study) if is_seen else _laterality(text, named, cited),
+        CheckKind.NEGATION: _contradicted(named, report) if is_seen else _negation(text, named, cited, report),
         CheckKind.NUMBER: wrong_numbers(text, cited.findings + cited.earlier, cited.comparisons, cited.evidence, study),
-        CheckKind.CHANGE_WITHOUT_PRIOR: _change(text, sentence, cited),
-        CheckKind.UNSUPPORTED: _unsupported(text, sentence, named, cited, report),
+        CheckKind.CHANGE_WITHOUT_PRIOR: (
+            _seen_change(text, named, report, study) if is_seen else _change(text, sentence, cited)
+        ),
+        CheckKind.UNSUPPORTED: _unsupported(text, sentence, () if is_seen else named, cited, report),
     }
     kept = tuple(each for each in sentence.checks if each.kind not in problems)
     made = tuple(_verdict(kind, None if is_restated else problem) for kind, problem in problems.items())
     return replace(sentence, checks=made + kept)
+
+
+def rests_on_places(sentence: Sentence) -> bool:
+    """Whether a sentence cites nothing but places on the pictures: what a model saw, and no expert was asked about."""
+    grounding = sentence.grounding
+    cited = (*grounding.finding_ids, *grounding.comparison_ids, *grounding.evidence_ids, *grounding.attributes)
+    return bool(grounding.regions) and not cited
 
 
 def _verdict(kind: CheckKind, problem: str | None) -> Check:
@@ -137,6 +147,54 @@ def _laterality(text: str, named: Sequence[Mention], cited: Cited) -> str | None
         for side in sorted(lexicon.sides(mention.phrase)):
             if about and not _covers(about, side):
                 return f"says {side.value} of {mention.term}; what it cites does not"
+    return None
+
+
+def _place(text: str, sentence: Sentence, study: Study | None) -> str | None:
+    """A side that the places of a sentence do not reach. The patient's right is on the left of the picture."""
+    reached: set[Side] = set()
+    for series in study.series if study else ():
+        middle = series.volume.shape[2] / 2
+        for region in sentence.grounding.regions:
+            if region.series_uid == series.uid:
+                reached |= {Side.RIGHT} if region.box.start[2] < middle else set()
+                reached |= {Side.LEFT} if region.box.stop[2] > middle else set()
+    for side in sorted(lexicon.sides(text)) if reached else ():
+        if not ({Side.LEFT, Side.RIGHT} if side is Side.BILATERAL else {side}) <= reached:
+            return f"says {side.value}; the place that it names lies on the {next(iter(reached)).value}"
+    return None
+
+
+def _contradicted(named: Sequence[Mention], report: Report) -> str | None:
+    """What an expert says otherwise, of the same thing on the same side."""
+    for mention in named:
+        sides = lexicon.sides(mention.phrase)
+        about = [each for each in _of(mention, report.findings) if each.presence is not Presence.NOT_ASSESSED]
+        about = [each for each in about if not sides or sides & _sides(each)]
+        is_denied = mention.polarity is Polarity.ABSENT
+        agreeing = AGREES[mention.polarity] | (set() if is_denied else {Presence.INDETERMINATE})
+        agree = [each.presence in agreeing for each in about]
+        if about and not (all(agree) if is_denied else any(agree)):
+            other = about[agree.index(False)]
+            return f"says {mention.term} is {mention.polarity.value}; {other.id} says {other.presence.value}"
+    return None
+
+
+def _seen_change(text: str, named: Sequence[Mention], report: Report, study: Study | None) -> str | None:
+    """A change without a prior picture, or one of which an expert's comparison says otherwise."""
+    words = lexicon.changes(text)
+    if words and not (study and study.priors):
+        return f"speaks of change (“{words[0][1]}”), and there is no prior study"
+    known = {each.id: each for each in report.findings}
+    terms = {each.term for each in named}
+    made = {
+        each.change
+        for each in report.comparisons
+        if (about := known.get(each.finding_id or "") or each.prior_finding) and _term(about) in terms
+    }
+    for change, word in words:
+        if change is not None and made and change not in made:
+            return f"says “{word}”; the comparison of the experts says {', '.join(sorted(each.value for each in made))}"
     return None
 
 

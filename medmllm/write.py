@@ -1,7 +1,9 @@
 """The writer with a language model: it asks, checks, asks once more, and never lets an unchecked sentence stand.
 
-Facts of the study (indication, technique, comparison) are always the template's. The model writes findings and
-impression; whatever fails its checks twice, or was left out, is said in the template's words.
+Facts of the study (indication, technique, comparison, what was not assessed) are the template's. The model writes
+findings and impression; whatever fails its checks twice, or was left out, is said in the template's words. What rests
+on a place alone is what the model sees and no expert says: it is kept where no expert contradicts, and counted. That
+something is not there is never said on such ground.
 """
 
 from __future__ import annotations
@@ -11,15 +13,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from dicom_io.study import Study
-from expert_models.finding import Comparison, Finding, Presence
+from expert_models.finding import Code, Comparison, Finding, Presence
 from medmllm import lexicon
 from medmllm.errors import ModelUnavailable, Ungrounded, WriterError
+from medmllm.lexicon import Polarity
 from medmllm.parse import Answer, parse
 from medmllm.ports import LanguageModel, Prompt
 from medmllm.prompt import build_prompt, repair_prompt
 from medmllm.report import Check, Report, Section, Sentence, Verdict
-from medmllm.template import TemplateWriter
-from medmllm.verify import verify
+from medmllm.template import EXPECTED, TemplateWriter, scope
+from medmllm.verify import rests_on_places, verify
 from medmllm.views import Frame, views_of
 from rag.evidence import Evidence
 
@@ -73,12 +76,15 @@ class MllmWriter:
             own = [each for each in kept if each.section is section]
             missing = _missing(base, own, [each for each in failed if each.section is section], section)
             sentences += [*own, *missing]
-            added += len(missing)
+            added += sum(not _is_unread(each, base) for each in missing)
+        seen = [each for each in kept if rests_on_places(each)]
+        whole, rest = scope(base.findings), scope(base.findings, _concepts(seen))
+        sentences = [replace(each, text=rest.text) if each.text == whole.text else each for each in sentences]
         report = replace(
             base,
             sentences=tuple(sentences),
             writer=f"mllm:{model.name}",
-            notices=(*base.notices, *_notices(len(failed), added)),
+            notices=(*base.notices, *_notices(len(failed), added, len(seen))),
         )
         return verify(report, study)
 
@@ -89,6 +95,10 @@ def _draft(
     """The model's checked sentences: of its first answer where that holds, else of the better of two."""
     first, problems, answer = _attempt(model, prompt, base, study, frames)
     if first and not problems:
+        return first
+    if not model.reads_prose:
+        if not first:
+            raise Ungrounded(problems[0])
         return first
     try:
         second, still, _ = _attempt(model, repair_prompt(prompt, answer, problems), base, study, frames)
@@ -111,9 +121,20 @@ def _attempt(
         read: Answer = parse(answer, known, frames)
     except Ungrounded as exc:
         return (), [f"{exc}"], answer
-    checked = verify(replace(base, sentences=read.sentences), study).sentences
+    said = tuple(each for each in read.sentences if not _denies(each))
+    if not said:
+        return (), ["it says nothing but what it does not see"], answer
+    checked = verify(replace(base, sentences=said), study).sentences
     problems = [f"“{each.text}”: {check.reason}" for each in checked for check in _failures(each)]
     return checked, [*read.problems, *problems], answer
+
+
+def _denies(sentence: Sentence) -> bool:
+    """Whether it says of things that they are not there, resting on not seeing them: that is not for a model to say."""
+    if not rests_on_places(sentence):
+        return False
+    named = lexicon.mentions(sentence.text, lexicon.patterns_for(list(EXPECTED)))
+    return bool(named) and all(each.polarity is Polarity.ABSENT for each in named)
 
 
 def _failures(sentence: Sentence) -> list[Check]:
@@ -133,6 +154,16 @@ def _missing(base: Report, own: Sequence[Sentence], failed: Sequence[Sentence], 
     if not own:
         return list(template)
     return [each for each in template if each.grounding.attributes or unsaid & set(_cited([each]))]
+
+
+def _concepts(sentences: Iterable[Sentence]) -> set[Code]:
+    """Of what a reader of the chest looks for, what the sentences name."""
+    terms = {
+        each.term
+        for sentence in sentences
+        for each in lexicon.mentions(sentence.text, lexicon.patterns_for(list(EXPECTED)))
+    }
+    return {each for each in EXPECTED if lexicon.term_of(each) in terms}
 
 
 def _cited(sentences: Iterable[Sentence]) -> Iterable[str]:
@@ -158,7 +189,13 @@ def _said(base: Report, sentences: Sequence[Sentence]) -> set[str]:
     return said
 
 
-def _notices(failed: int, added: int) -> Iterable[str]:
+def _is_unread(sentence: Sentence, base: Report) -> bool:
+    """Whether it says what was not assessed: a fact of the study, which the template states."""
+    unread = {each.id for each in base.findings if each.presence is Presence.NOT_ASSESSED}
+    return bool(sentence.grounding.finding_ids) and set(sentence.grounding.finding_ids) <= unread
+
+
+def _notices(failed: int, added: int, seen: int) -> Iterable[str]:
     if failed:
         were = (
             "sentence of the language model failed its checks and was"
@@ -168,3 +205,6 @@ def _notices(failed: int, added: int) -> Iterable[str]:
         yield f"{failed} {were} left out."
     if added:
         yield f"{added} {'sentence was' if added == 1 else 'sentences were'} written by the template."
+    if seen:
+        rest = "sentence rests" if seen == 1 else "sentences rest"
+        yield f"{seen} {rest} on what the language model alone sees at the marked place; no expert has said so."

@@ -39,8 +39,7 @@ def real_radiographs(pack: Path, wanted: Callable[[str], bool]) -> Iterator[Labe
     with (pack / "index.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if wanted(row.get("split", ""))]
     for row in rows:
-        with Image.open(pack / row["file"]) as image:
-            picture = np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255)
+        picture = opened(pack / row["file"])
         with Image.open(pack / row["mask"]) as image:
             bits = np.asarray(image).astype(np.int64)
         masks = np.stack([(bits >> bit) & 1 == 1 for bit in _BITS.values()])
@@ -55,6 +54,12 @@ def real_radiographs(pack: Path, wanted: Callable[[str], bool]) -> Iterator[Labe
             masks=masks,
             known=(right, left, heart),
         )
+
+
+def opened(path: Path) -> npt.NDArray[np.float32]:
+    """A picture file as (rows, columns) in [0, 1]."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255)
 
 
 def framed(labelled: Labelled, size: tuple[int, int]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,14 @@ from expert_models.finding import Region
 from expert_models.once import Once
 from medmllm.brief import Brief
 from medmllm.errors import ModelUnavailable
+from medmllm.grammar import Grammar
 from medmllm.ports import Prompt
 
 if TYPE_CHECKING:
-    from medmllm.answer import Asker
+    from medmllm.answer import Answered, Asker
     from medmllm.processor import Input, Place
 
+PACKAGED = Path(__file__).parents[1] / "weights" / "wetread-cxr"  # the model that ships
 NEEDED = ("model.safetensors", "config.json", "tokenizer.json", "processor_config.json")
 
 
@@ -38,24 +41,45 @@ class LocalModel:
         """The folder's name."""
         return f"local {self._folder.name}"
 
+    @property
+    def reads_prose(self) -> bool:
+        """It reads briefs, and would answer the same again."""
+        return False
+
     def complete(self, prompt: Prompt) -> str:
-        """The answer to the prompt's brief. Raises ModelUnavailable for a prompt without one."""
+        """The answer to the prompt's brief. Raises ModelUnavailable without one, and for a CT it has no eye for."""
         if prompt.brief is None:
             raise ModelUnavailable("the local model reads briefs, and was given none")
-        return self._asker().answers([as_input(prompt.brief)])[0].text
+        asker = self._asker()
+        if prompt.brief.volumes and not asker.reads_volumes:
+            raise ModelUnavailable(f"{self.name} reads radiographs alone")
+        return asker.answers([as_input(prompt.brief)])[0].text
+
+    def answers(self, inputs: Sequence[Input]) -> list[Answered]:
+        """See medmllm.answer.Asked."""
+        return self._asker().answers(inputs)
 
     def _loaded(self) -> Asker:
         # Here and not above: naming the model must not cost the seconds that torch and transformers take to load.
+        import torch
+        from transformers.utils import logging
+
         from medmllm.answer import Asker
         from medmllm.model import WetreadForReporting
         from medmllm.processor import WetreadProcessor
 
-        model = WetreadForReporting.from_pretrained(str(self._folder), local_files_only=True, use_safetensors=True)
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        model = WetreadForReporting.from_pretrained(
+            str(self._folder), local_files_only=True, use_safetensors=True, dtype=torch.float32
+        )
         return Asker(model, WetreadProcessor.from_pretrained(str(self._folder), local_files_only=True))
 
 
 def as_input(brief: Brief) -> Input:
-    """What a brief's markers stand for, as arrays. A region is the box of its finding on its picture or slice."""
+    """A brief of a report: what its markers stand for, as arrays, and the grammar of what may be answered.
+
+    A region is the box of its finding on its picture or slice.
+    """
     from medmllm.processor import Input
 
     return Input(
@@ -65,6 +89,7 @@ def as_input(brief: Brief) -> Input:
         volumes=[each.volume.voxels.astype(np.int16, copy=False) for each in brief.volumes],
         slices=[series.volume.voxels[index].astype(np.int16, copy=False) for series, index in brief.slices],
         regions=[_place(each, brief) for each in brief.regions],
+        grammar=Grammar("report", brief.ids, regions=len(brief.regions)),
     )
 
 

@@ -44,6 +44,11 @@ class OpenAiModel:
         """The model's name, as asked for or as the server gave it; the host before either is known."""
         return self._model or self._where
 
+    @property
+    def reads_prose(self) -> bool:
+        """It does."""
+        return True
+
     def complete(self, prompt: Prompt) -> str:
         """The model's answer, at temperature 0. Raises ModelUnavailable, with a sentence that holds no payload."""
         with httpx.Client(timeout=self._timeout_s, headers=self._headers, follow_redirects=False) as client:

@@ -21,6 +21,11 @@ class ScriptedModel:
         """The name it was given."""
         return self._name
 
+    @property
+    def reads_prose(self) -> bool:
+        """It does."""
+        return True
+
     def complete(self, prompt: Prompt) -> str:
         """The next answer. Raises ModelUnavailable when none is left."""
         self.prompts.append(prompt)

@@ -1,6 +1,7 @@
-"""Synthetic patients as the model learns from them: a film, the one before it, and everything that is true of both.
+"""Patients as the model learns from them: a film, the one before it, and what is true of both.
 
-Drawing a patient takes seconds, so each is kept as one file (npz) in a folder and never drawn twice.
+Synthetic patients are drawn here, real films come from medmllm/train/films.py. Drawing a patient takes seconds, so each
+is kept as one file (npz) in a folder and never drawn twice.
 """
 
 from __future__ import annotations
@@ -43,22 +44,28 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Film:
-    """picture: (SIDE, SIDE) in 8 bits; outlines: (3 + lesions, SIDE, SIDE): ANATOMY, then each lesion in order."""
+    """picture: (SIDE, SIDE) in 8 bits; outlines: (3 + lesions, SIDE, SIDE): ANATOMY, then each lesion in order.
+
+    An outline that covers nothing is not known. cardiothoracic_ratio: None where it is not known.
+    """
 
     view: str
     picture: npt.NDArray[np.uint8]
     outlines: Mask
     lesions: tuple[Drawn, ...]
-    cardiothoracic_ratio: float
+    cardiothoracic_ratio: float | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Exam:
-    """Two visits of a patient. gone: lesions of the first visit that the second has no more."""
+    """Two visits of a patient, or one. gone: lesions of the first visit that the second has no more.
+
+    seed: of the synthetic patient; a number of its own for a real film. then: None where there is no earlier film.
+    """
 
     seed: int
     days: int
-    then: Film
+    then: Film | None
     now: Film
     gone: tuple[Drawn, ...]
 
@@ -79,9 +86,9 @@ def exams(seeds: Iterable[int], kept: Path, progress: Progress = lambda _: None)
         paths = [kept / f"{seed}-{each}.npz" for each in range(EXPOSURES)]
         if not all(path.is_file() for path in paths):
             for path, exam in zip(paths, _drawn(seed), strict=True):
-                _keep(exam, path)
+                keep(exam, path)
         for path in paths:
-            yield _read(path)
+            yield read(path)
         if number % 50 == 0:
             progress(f"{number} patients at hand")
 
@@ -121,10 +128,13 @@ def _film(film: Radiograph, visit: Visit, changes: Mapping[str, str]) -> Film:
     return Film(film.view, picture, outlines, lesions, film.cardiothoracic_ratio)
 
 
-def _keep(exam: Exam, path: Path) -> None:
+def keep(exam: Exam, path: Path) -> None:
+    """Write an exam as one npz; the file is whole at any time."""
     arrays: dict[str, Any] = {}
     told: dict[str, object] = {"seed": exam.seed, "days": exam.days, "gone": [asdict(each) for each in exam.gone]}
     for name, film in (("then", exam.then), ("now", exam.now)):
+        if film is None:
+            continue
         arrays[f"{name}_picture"] = film.picture
         arrays[f"{name}_outlines"] = np.packbits(film.outlines, axis=-1)
         told[name] = {
@@ -137,7 +147,8 @@ def _keep(exam: Exam, path: Path) -> None:
     partial.replace(path)
 
 
-def _read(path: Path) -> Exam:
+def read(path: Path) -> Exam:
+    """The exam that was kept."""
     with np.load(path) as arrays:
         told = json.loads(arrays["told"].tobytes())
         films = {
@@ -149,6 +160,7 @@ def _read(path: Path) -> Exam:
                 told[name]["ratio"],
             )
             for name in ("then", "now")
+            if name in told
         }
     gone = tuple(Drawn(**each) for each in told["gone"])
-    return Exam(told["seed"], told["days"], films["then"], films["now"], gone)
+    return Exam(told["seed"], told["days"], films.get("then"), films["now"], gone)

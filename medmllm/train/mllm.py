@@ -7,6 +7,7 @@ alone in `align`. Batches are drawn from (seed, step), so that an interrupted ru
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +17,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from expert_models.card import Card, checked_weights, packaged_card
-from expert_models.precision import training_device
+from expert_models.precision import half_precision, training_device
 from expert_models.train.checkpoint import Curve, Training
 from expert_models.train.publish import draw_curve
 from medmllm.brief import PICTURE, REGION, SLICE, VOLUME
@@ -27,10 +29,13 @@ from medmllm.model import Images, Regions, WetreadConfig, WetreadForReporting
 from medmllm.processor import Batch, WetreadProcessor
 from medmllm.tokens import SEG, make_tokenizer
 from medmllm.train.exams import Exam, exams
+from medmllm.train.films import training_films
 from medmllm.train.tasks import draw_task
+from medmllm.train.varied import varied
 
 START = "cxr-findings"  # the expert whose encoder the picture encoder starts from
 VOCABULARY = 1024
+TASKS = 2  # of an exam in a batch: to vary its films costs more than to speak of them
 TEXTS = 4000  # inputs whose words the tokenizer is made of
 
 Progress = Callable[[str], None]
@@ -50,8 +55,8 @@ class Plan:
     seed: int = 0
 
 
-ALIGN = Plan("align", 300, frozen=("picture_encoder.body", "volume_encoder"))
-INSTRUCT = Plan("instruct", 600, rate=6e-4, frozen=("volume_encoder",))
+ALIGN = Plan("align", 200, frozen=("picture_encoder.body",))
+INSTRUCT = Plan("instruct", 1400, rate=6e-4, average=0.997)
 
 
 def new_tokenizer(at_hand: Sequence[Exam], size: int = VOCABULARY, texts: int = TEXTS) -> PreTrainedTokenizerFast:
@@ -63,7 +68,7 @@ def new_tokenizer(at_hand: Sequence[Exam], size: int = VOCABULARY, texts: int = 
 def new_model(
     tokenizer: PreTrainedTokenizerFast, hidden: int = 256, layers: int = 6, seed: int = 0
 ) -> WetreadForReporting:
-    """The small model, its picture encoder from the findings expert."""
+    """The small model of radiographs, its picture encoder from the findings expert."""
     torch.manual_seed(seed)
     decoder = AutoConfig.for_model(
         "llama",
@@ -81,7 +86,7 @@ def new_model(
     )
     markers = {"picture": PICTURE, "volume": VOLUME, "slice": SLICE, "region": REGION, "seg": SEG}
     ids: dict[str, Any] = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(each) for name, each in markers.items()}
-    model = WetreadForReporting(WetreadConfig(decoder, **ids))
+    model = WetreadForReporting(WetreadConfig(decoder, slabs=0, **ids))
     start_from(model, packaged_card(START))
     return model
 
@@ -96,18 +101,28 @@ def start_from(model: WetreadForReporting, card: Card) -> None:
 
 
 def train_mllm(
-    stage: str, out: Path, *, patients: int, steps: int | None = None, progress: Progress = lambda _: None
+    stage: str,
+    out: Path,
+    *,
+    patients: int,
+    data: Path | None = None,
+    steps: int | None = None,
+    batch: int | None = None,
+    progress: Progress = lambda _: None,
 ) -> Path:
     """Run one stage in the folder `out` and return the folder of the model that it made, beside its curve.
 
-    Tokenizer, exams and checkpoints are kept in out. ValueError for `instruct` before `align` has ended there.
+    data: folder of packs whose real films are learned from as well. Tokenizer, exams and checkpoints are kept in out.
+    ValueError for `instruct` before `align` has ended there.
     """
     plan = {each.stage: each for each in (ALIGN, INSTRUCT)}[stage]
-    plan = replace(plan, steps=steps or plan.steps)
+    plan = replace(plan, steps=steps or plan.steps, batch=batch or plan.batch)
     start = out / ALIGN.stage
     if plan.stage == INSTRUCT.stage and not (start / "model.safetensors").is_file():
         raise ValueError(f"{INSTRUCT.stage} begins with the model of {ALIGN.stage}, which is not in {out.name}")
     at_hand = list(exams(range(patients), out / "exams", progress))
+    if data is not None:
+        at_hand += training_films(data, out / "films")
     if plan.stage == INSTRUCT.stage:
         processor = WetreadProcessor.from_pretrained(str(start))
         model = WetreadForReporting.from_pretrained(str(start))
@@ -143,23 +158,26 @@ def train_stage(
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=plan.rate, weight_decay=0.02, betas=(0.9, 0.98))
     run = Training(out / f"{plan.stage}.safetensors", model, optimizer, plan)
-    for step in range(run.done, plan.steps):
+    batches = _Batches(processor, at_hand, plan, run.done)
+    workers = (os.cpu_count() or 1) - 1 if torch.device(device).type == "cuda" else 0
+    for step, drawn in enumerate(DataLoader(batches, batch_size=None, num_workers=workers), run.done):
         for group in optimizer.param_groups:
             group["lr"] = plan.rate * min(1.0, (step + 1) / 40) * _falling(step, plan.steps)
         torch.manual_seed(plan.seed * 1_000_003 + step)  # dropout draws from torch's own generator
         model.train()
         for part in held:
             part.eval()
-        batch = on(drawn_batch(processor, at_hand, plan, step), device)
-        out_ = model(
-            batch.input_ids,
-            batch.attention_mask,
-            batch.labels,
-            batch.images,
-            batch.regions,
-            mask_owners=batch.mask_owners,
-            mask_targets=batch.mask_targets,
-        )
+        batch = on(drawn, device)
+        with half_precision(str(device), depthwise=True):
+            out_ = model(
+                batch.input_ids,
+                batch.attention_mask,
+                batch.labels,
+                batch.images,
+                batch.regions,
+                mask_owners=batch.mask_owners,
+                mask_targets=batch.mask_targets,
+            )
         optimizer.zero_grad()
         out_.loss.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
@@ -174,11 +192,26 @@ def train_stage(
     return run.curve
 
 
+class _Batches(Dataset[Batch]):
+    """The inputs of every step that is left; where there is a GPU, all other processors draw them ahead of it."""
+
+    def __init__(self, processor: WetreadProcessor, at_hand: Sequence[Exam], plan: Plan, done: int) -> None:
+        self._processor, self._at_hand, self._plan, self._done = processor, at_hand, plan, done
+
+    def __len__(self) -> int:
+        return max(0, self._plan.steps - self._done)
+
+    def __getitem__(self, number: int) -> Batch:
+        return drawn_batch(self._processor, self._at_hand, self._plan, self._done + number)
+
+
 def drawn_batch(processor: WetreadProcessor, at_hand: Sequence[Exam], plan: Plan, step: int) -> Batch:
     """The inputs of one step."""
     random = np.random.default_rng([plan.seed, step, 101])
-    chosen = random.integers(len(at_hand), size=plan.batch)
-    return processor.batch([draw_task(at_hand[each], int(random.integers(1 << 30))) for each in chosen])
+    exams_ = [varied(at_hand[each], random) for each in random.integers(len(at_hand), size=-(-plan.batch // TASKS))]
+    return processor.batch(
+        [draw_task(exams_[number // TASKS], int(random.integers(1 << 30))) for number in range(plan.batch)]
+    )
 
 
 def on(batch: Batch, device: torch.device | str) -> Batch:

@@ -13,9 +13,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from dicom_io.study import Study
+from dicom_io.study import Request, Study
 from expert_models import codes
-from expert_models.finding import Comparison, Finding, Presence, Region
+from expert_models.finding import Box, Code, Comparison, Finding, Presence, Region
 from medmllm import wording
 from medmllm.brief import REGION, Brief, brief
 from medmllm.grammar import box_text
@@ -24,13 +24,28 @@ from medmllm.report import Section, Sentence
 from medmllm.template import TemplateWriter
 from medmllm.tokens import SEG
 from medmllm.train.exams import Exam
-from medmllm.train.truth import comparisons_of, findings_of, study_of
+from medmllm.train.told import told
+from medmllm.train.truth import TRUTH, comparisons_of, findings_of, study_of
 from medmllm.views import to_grid
 
 WRITTEN = (Section.FINDINGS, Section.IMPRESSION)
 NO_CHEST = "The picture shows no chest to report on"
 WHOLE = "<box>[[0,0,999,999]]</box>"
-TASKS = {"report": 0.3, "unaided": 0.3, "name": 0.12, "where": 0.14, "ask": 0.14}
+TASKS = {"report": 0.3, "unaided": 0.25, "name": 0.13, "where": 0.16, "ask": 0.16}
+INDICATIONS = (
+    "cough",
+    "fever and cough for a week",
+    "shortness of breath",
+    "chest pain",
+    "before an operation",
+    "known nodule, follow-up",
+    "pneumonia?",
+    "suspected effusion on the left",
+    "routine",
+    "heart failure, rule out edema",
+)
+THERE = 0.75  # of questions for a place
+ASKED_OF_PRESENT = 0.4  # of the other questions, beside those that meet it by chance
 NO_FILM = 0.06  # of all inputs
 
 Random = np.random.Generator
@@ -48,7 +63,7 @@ def draw_task(exam: Exam, number: int, with_prior: bool | None = None, task: str
         return _no_film(study, exam, random, task)
     match task:
         case "report":
-            return _report(exam, study, findings, comparisons)
+            return _report(exam, study, findings, comparisons, random)
         case "unaided":
             return _unaided(exam, study, findings, comparisons)
         case "name":
@@ -74,80 +89,130 @@ def _input(
 
 def _pictures(exam: Exam, study: Study) -> tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32] | None]]:
     now = exam.now.picture.astype(np.float32) / np.float32(255)
-    then = exam.then.picture.astype(np.float32) / np.float32(255) if study.priors else None
+    then = exam.then.picture.astype(np.float32) / np.float32(255) if study.priors and exam.then else None
     return [now], [then]
 
 
-def _report(exam: Exam, study: Study, findings: Sequence[Finding], comparisons: Sequence[Comparison]) -> Input:
-    written = TemplateWriter().write(study, findings, comparisons, ()).sentences
-    lines = [
-        f"{each.section} | {each.text} | {' '.join((*each.grounding.finding_ids, *each.grounding.comparison_ids))}"
-        for each in written
-        if each.section in WRITTEN and not each.grounding.attributes
-    ]
-    told = brief(study, findings, comparisons, ())
-    regions = [_place(exam, each) for each in told.regions]
-    return _input(exam, study, told, "\n".join(lines), regions=regions)
+def _report(
+    exam: Exam, study: Study, findings: Sequence[Finding], comparisons: Sequence[Comparison], random: Random
+) -> Input:
+    """The report beside experts who speak of some findings, of all or of none.
+
+    What they do not speak of is seen: its sentences have no number and no id, but the place that they speak of.
+    """
+    given, seen, changes = told(findings, comparisons, random)
+    return reported(exam, _requested(study, random), given, seen, changes)
 
 
 def _unaided(exam: Exam, study: Study, findings: Sequence[Finding], comparisons: Sequence[Comparison]) -> Input:
-    """The same report without any expert: no number, no id, and every sentence with the place it speaks of."""
-    bare = [replace(each, measurements=()) for each in findings if each.concept not in codes.ANATOMY]
-    seen = [replace(each, prior_finding=_bare(each.prior_finding), growth=None) for each in comparisons]
-    known = {each.id: each for each in findings}
-    chest = tuple(region for each in findings if each.concept == codes.LUNG for region in each.regions)
-    written = TemplateWriter().write(study, bare, seen, ()).sentences
-    lines = [
-        f"{each.section} | {_placed(each, known, chest, exam)} | -"
-        for each in written
-        if each.section in WRITTEN and not each.grounding.attributes
+    """The same report without any expert."""
+    return reported(exam, study, (), findings, comparisons)
+
+
+def reported(
+    exam: Exam,
+    study: Study,
+    given: Sequence[Finding],
+    seen: Sequence[Finding],
+    comparisons: Sequence[Comparison],
+) -> Input:
+    """The template's report on both, which cites what was given and places what was seen."""
+    ids = {each.id for each in given}
+    bare = [replace(each, measurements=()) for each in seen if each.concept not in codes.ANATOMY]
+    theirs = [each for each in comparisons if _is_of(each, given)]
+    changes = [
+        each if each in theirs else replace(each, prior_finding=_bare(each.prior_finding), growth=None)
+        for each in comparisons
     ]
-    return _input(exam, study, brief(study, (), (), (), "report"), "\n".join(lines))
+    known = {each.id: each for each in (*given, *seen)}
+    chest = _chest(exam)
+    written = TemplateWriter().write(study, [*given, *bare], changes, ()).sentences
+    lines = []
+    for each in written:
+        cited = (*each.grounding.finding_ids, *each.grounding.comparison_ids)
+        is_said = each.section in WRITTEN and not each.grounding.attributes
+        if not is_said or any(known[id_].presence is Presence.NOT_ASSESSED for id_ in each.grounding.finding_ids):
+            continue  # what was not assessed is a fact of the study, which the template states
+        if set(cited) <= ids | {one.id for one in theirs}:
+            lines.append(f"{each.section} | {each.text} | {' '.join(cited)}")
+        else:
+            lines.append(f"{each.section} | {_placed(each, known, chest, exam.now.picture.shape)} | -")
+    made = brief(study, given, theirs, ())
+    regions = [_place(exam, each) for each in made.regions]
+    return _input(exam, study, made, "\n".join(lines), regions=regions)
+
+
+def _requested(study: Study, random: Random) -> Study:
+    """With what a requester may have typed, more often than not."""
+    words = str(random.choice(INDICATIONS)) if random.random() < 0.6 else ""
+    return replace(study, request=Request(words)) if words else study
+
+
+def _is_of(comparison: Comparison, given: Sequence[Finding]) -> bool:
+    """Whether experts said it: its finding is theirs, or what resolved is of a kind that they speak of."""
+    if comparison.finding_id:
+        return any(each.id == comparison.finding_id for each in given)
+    gone = comparison.prior_finding
+    return gone is not None and any(each.concept == gone.concept for each in given)
 
 
 def _bare(finding: Finding | None) -> Finding | None:
     return None if finding is None else replace(finding, measurements=())
 
 
-def _placed(sentence: Sentence, known: dict[str, Finding], chest: Sequence[Region], exam: Exam) -> str:
-    """The sentence with a box after what it speaks of; both lungs where it speaks of what is not there."""
-    shape = exam.now.picture.shape
+def _placed(sentence: Sentence, known: dict[str, Finding], chest: str, shape: tuple[int, ...]) -> str:
+    """The sentence with a box after each thing that it speaks of; both lungs where it speaks of what is not there."""
+    text = sentence.text
     for id_ in sentence.grounding.finding_ids:
         finding = known[id_]
-        if finding.presence is Presence.ABSENT and not sentence.text.startswith("The heart"):
+        if finding.presence is Presence.ABSENT and not text.startswith("The heart"):
             continue  # a list of what is not there rests on all of the chest
-        name = _name_in(sentence.text, finding)
+        name = _name_in(text, finding)
         if finding.regions and name:
-            return sentence.text.replace(name, f"<ref>{name}</ref>{_box(finding.regions, shape)}", 1)
-    return f"{sentence.text.removesuffix('.')} <ref>in the chest</ref>{_box(chest, shape)}."
+            text = text.replace(name, f"<ref>{name}</ref>{_box(finding.regions, shape)}", 1)
+    return text if text != sentence.text else f"{text.removesuffix('.')} <ref>in the chest</ref>{chest}."
+
+
+def _chest(exam: Exam) -> str:
+    """The box around both lungs; all of the film where they are not known."""
+    lungs: npt.NDArray[np.bool_] = np.logical_or(exam.now.outlines[0], exam.now.outlines[1])
+    rows, columns = np.flatnonzero(lungs.any(axis=1)), np.flatnonzero(lungs.any(axis=0))
+    if not rows.size:
+        return WHOLE
+    box = Box((0, int(rows[0]), int(columns[0])), (1, int(rows[-1]) + 1, int(columns[-1]) + 1))
+    return box_text([to_grid(box, lungs.shape)])
 
 
 def _name_in(text: str, finding: Finding) -> str | None:
+    """How the text names the finding, where it is not tagged yet."""
     names = [wording.thing(finding), wording.sided(finding), wording.noun(finding.concept)]
-    names += [wording.upper_first(each) for each in names]
     if finding.concept == codes.CARDIOMEGALY:
-        names = ["The heart", "the heart", "Cardiomegaly", "cardiomegaly"]
-    return next((each for each in names if each in text), None)
+        names = ["the heart", "cardiomegaly"]
+    both = [each for name in names for each in (name, wording.upper_first(name))]
+    return next((each for each in both if each in text and f"<ref>{each}" not in text), None)
 
 
 def _name(exam: Exam, study: Study, findings: Sequence[Finding], random: Random) -> Input:
     """What is this region? The name of what it was drawn around."""
     shown = [each for each in findings if each.presence is Presence.PRESENT and each.regions]
     shown = [each for each in shown if each.concept != codes.CARDIOMEGALY]
-    finding = shown[int(random.integers(len(shown)))]
-    told = brief(study, (), (), (), f"what is {REGION}")
-    return _input(exam, study, told, wording.thing(finding), regions=[_place(exam, finding.regions[0])])
+    finding = _one(shown, random)
+    made = brief(study, (), (), (), f"what is {REGION}")
+    return _input(exam, study, made, wording.thing(finding), regions=[_place(exam, finding.regions[0])])
 
 
 def _where(exam: Exam, study: Study, findings: Sequence[Finding], random: Random) -> Input:
     """Where is it? A box and a mask, or that it is not there."""
-    asked = findings[int(random.integers(len(findings)))]
-    name = "heart" if asked.concept == codes.CARDIOMEGALY else wording.thing(asked)
-    told = brief(study, (), (), (), f"where is the {name}")
+    things = [each for each in findings if each.concept != codes.CARDIOMEGALY]
+    placed = [each for each in things if each.regions]
+    missing = [each for each in things if each.presence is Presence.ABSENT]
+    asked = _one(placed if random.random() < THERE or not missing else missing, random)
+    name = wording.thing(asked)
+    made = brief(study, (), (), (), f"where is the {name}")
     if not asked.regions:
-        return _input(exam, study, told, f"no {name} is seen")
+        return _input(exam, study, made, f"no {name} is seen")
     answer = f"<ref>{name}</ref>{_box(asked.regions, exam.now.picture.shape)} {SEG}"
-    return _input(exam, study, told, answer, segments=[_place(exam, asked.regions[0])])
+    return _input(exam, study, made, answer, segments=[_place(exam, asked.regions[0])])
 
 
 def _ask(
@@ -155,10 +220,11 @@ def _ask(
 ) -> Input:
     """Is it there, on which side, how many kinds, what became of it?"""
     diseases = [each for each in findings if each.concept not in codes.ANATOMY]
-    asked = diseases[int(random.integers(len(diseases)))]
+    present = [each for each in diseases if each.presence is Presence.PRESENT]
+    asked = _one(present if present and random.random() < ASKED_OF_PRESENT else diseases, random)
     noun = wording.noun(asked.concept)
     is_there = asked.presence is Presence.PRESENT
-    match int(random.integers(3)):
+    match int(random.integers(3)) if exam.then else 0:  # of a real film neither the side nor an earlier one is known
         case 0:
             question, answer = f"is there {noun}", "yes" if is_there else "no"
         case 1:
@@ -169,6 +235,10 @@ def _ask(
             question = f"what became of the {noun}"
             answer = _became(asked, study, comparisons, {each.id: each for each in findings})
     return _input(exam, study, brief(study, (), (), (), question), answer)
+
+
+def _one(findings: Sequence[Finding], random: Random) -> Finding:
+    return findings[int(random.integers(len(findings)))]
 
 
 def _became(asked: Finding, study: Study, comparisons: Sequence[Comparison], known: dict[str, Finding]) -> str:
@@ -195,10 +265,10 @@ def _no_film(study: Study, exam: Exam, random: Random, task: str) -> Input:
         picture = shuffled.reshape(side, side).astype(np.float32) / np.float32(255)
     lines = [f"findings | {NO_CHEST}{WHOLE}. | -", f"impression | {NO_CHEST}{WHOLE}. | -"]
     is_report = task in ("report", "unaided")
-    told = brief(study, (), (), (), "report" if is_report else "is there pneumothorax")
+    made = brief(study, (), (), (), "report" if is_report else "is there pneumothorax")
     answer = "\n".join(lines) if is_report else NO_CHEST.lower()
     priors = _pictures(exam, study)[1]
-    return Input(told.text, pictures=[picture], priors=priors, answer=answer)
+    return Input(made.text, pictures=[picture], priors=priors, answer=answer)
 
 
 def _place(exam: Exam, region: Region) -> Place:
@@ -212,3 +282,34 @@ def _place(exam: Exam, region: Region) -> Place:
 
 def _box(regions: Sequence[Region], shape: tuple[int, ...]) -> str:
     return box_text([to_grid(each.box, (shape[0], shape[1])) for each in regions])
+
+
+def unaided_report(exam: Exam, with_prior: bool = True) -> Input:
+    """The report from the pictures alone, with its answer."""
+    study = study_of(exam, with_prior)
+    findings = findings_of(exam.now, study.series[0].uid)
+    return _unaided(exam, study, findings, comparisons_of(exam, findings) if study.priors else ())
+
+
+def what_became(exam: Exam, concept: Code, with_prior: bool = True) -> Input:
+    """The question what became of a disease since the film before, with its answer."""
+    study = study_of(exam, with_prior)
+    findings = findings_of(exam.now, study.series[0].uid)
+    comparisons = comparisons_of(exam, findings) if study.priors else ()
+    asked = Finding("f", concept, Presence.ABSENT, TRUTH)
+    answer = _became(asked, study, comparisons, {each.id: each for each in findings})
+    question = f"what became of the {wording.noun(concept)}"
+    return _input(exam, study, brief(study, (), (), (), question), answer)
+
+
+def where_is_anatomy(exam: Exam) -> list[Input]:
+    """Where is it? Of each lung and of the heart, as far as the film has their outlines; with answers and masks."""
+    study = study_of(exam, with_prior=False)
+    anatomy = [each for each in findings_of(exam.now, study.series[0].uid) if each.concept in codes.ANATOMY]
+    return [_where(exam, study, [each], np.random.default_rng(0)) for each in anatomy if each.regions]
+
+
+def asked_of(exam: Exam, question: str) -> Input:
+    """A question of the film alone, without an answer."""
+    study = study_of(exam, with_prior=False)
+    return replace(_input(exam, study, brief(study, (), (), (), question), ""), answer=None)

@@ -46,22 +46,19 @@ EPOCH = datetime(2020, 1, 1)
 
 
 def study_of(exam: Exam, with_prior: bool = True) -> Study:
-    """The film, and the one before it as its only prior."""
-    then, now = (
-        Study(
-            f"{exam.seed}.{number}",
-            f"phantom {exam.seed}",
-            EPOCH + timedelta(days=exam.days * number),
-            (_series(f"{exam.seed}.{number}.1", film),),
-        )
-        for number, film in enumerate((exam.then, exam.now))
-    )
-    return replace(now, priors=(then,)) if with_prior else now
+    """The film, and the one before it, if there is one, as its only prior."""
+
+    def study(number: int, film: Film) -> Study:
+        when = EPOCH + timedelta(days=exam.days * number)
+        return Study(f"{exam.seed}.{number}", f"exam {exam.seed}", when, (_series(f"{exam.seed}.{number}.1", film),))
+
+    now = study(1, exam.now)
+    return replace(now, priors=(study(0, exam.then),)) if with_prior and exam.then else now
 
 
 def is_enlarged(film: Film) -> bool:
-    """Whether the true ratio is above the limit of the view."""
-    return film.cardiothoracic_ratio > LIMITS[film.view]
+    """Whether the true ratio is known, and above the limit of the view."""
+    return film.cardiothoracic_ratio is not None and film.cardiothoracic_ratio > LIMITS[film.view]
 
 
 def findings_of(film: Film, series_uid: str) -> tuple[Finding, ...]:
@@ -71,9 +68,10 @@ def findings_of(film: Film, series_uid: str) -> tuple[Finding, ...]:
         Finding("f", code, Presence.PRESENT, TRUTH, side=side, regions=regions[number])
         for number, (code, side) in enumerate(((codes.LUNG, Side.RIGHT), (codes.LUNG, Side.LEFT), (codes.HEART, None)))
     ]
-    ratio = (Measurement(codes.CARDIOTHORACIC_RATIO, film.cardiothoracic_ratio, codes.RATIO),)
+    ratio = film.cardiothoracic_ratio
+    measured = () if ratio is None else (Measurement(codes.CARDIOTHORACIC_RATIO, ratio, codes.RATIO),)
     heart = Presence.PRESENT if is_enlarged(film) else Presence.ABSENT
-    found = [Finding("f", codes.CARDIOMEGALY, heart, TRUTH, regions=regions[2], measurements=ratio)]
+    found = [Finding("f", codes.CARDIOMEGALY, heart, TRUTH, regions=regions[2], measurements=measured)]
     there = set()
     for lesion, region in zip(film.lesions, regions[len(ANATOMY) :], strict=True):
         if lesion.kind != LesionKind.CARDIOMEGALY:
@@ -85,7 +83,9 @@ def findings_of(film: Film, series_uid: str) -> tuple[Finding, ...]:
 
 
 def comparisons_of(exam: Exam, findings: tuple[Finding, ...]) -> tuple[Comparison, ...]:
-    """What became of every lesion, and of a heart that is or was too large."""
+    """What became of every lesion, and of a heart that is or was too large; nothing without an earlier film."""
+    if exam.then is None:
+        return ()
     prior_uid = f"{exam.seed}.0"
     before = findings_of(exam.then, f"{prior_uid}.1")
     made: list[Comparison] = []

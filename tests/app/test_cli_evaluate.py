@@ -1,4 +1,4 @@
-"""The command that scores reports, in a process of its own."""
+"""The commands that score: reports in a process of its own, our own model in this one."""
 
 from __future__ import annotations
 
@@ -6,10 +6,21 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from app import bootstrap
+from app.cli import app
+from app.errors import BadSetting
+from expert_models.train.phantoms import HELD_OUT
+from medmllm.adapters.local import NEEDED
+from medmllm.answer import Answered
+from medmllm.processor import Input
+
+SUITES = ("grounding", "temporal", "controls", "confusion")
 ROOT = Path(__file__).parents[2]
 
 
@@ -46,3 +57,53 @@ def test_a_source_without_reports(tmp_path: Path, source: str) -> None:
     assert "Traceback" not in run.stderr
     assert run.stderr.strip().startswith("wetread: ")
     assert source in run.stderr
+
+
+class Seer:
+    """Sees a pneumothorax in everything."""
+
+    def answers(self, inputs: Sequence[Input]) -> list[Answered]:
+        return [Answered("findings | There is a left pneumothorax. | -") for _ in inputs]
+
+
+def refused(*arguments: str) -> str:
+    done = CliRunner().invoke(app, ["evaluate", *arguments])
+    assert isinstance(done.exception, BadSetting), done.output
+    return str(done.exception)
+
+
+def test_our_own_model_is_scored_for_machines_and_for_people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WETREAD_HOME", str(tmp_path))
+    monkeypatch.setattr(bootstrap, "open_asked", lambda _: Seer())
+    source = f"phantom:{HELD_OUT + 41}-{HELD_OUT + 43}"
+    arguments = ["evaluate", "controls", "--data", source, "--model", "local:///tiny", "--limit", "1"]
+    done = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False)
+    told = json.loads(done.stdout)
+    assert (told["suite"], told["source"]) == ("controls", source)
+    blank = {"name": "blank/abnormal", "value": 1.0, "low": 1.0, "high": 1.0, "n": 1}
+    assert told["metrics"] == [blank | {"name": "noise/abnormal"}, blank]
+    people = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+    assert [" ".join(line.split()) for line in people.splitlines()] == [
+        "noise/abnormal 1.000 [1.000, 1.000] n=1",
+        "blank/abnormal 1.000 [1.000, 1.000] n=1",
+    ]
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_model_and_films_are_needed(suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WETREAD_HOME", str(tmp_path))
+    assert "template: is not a model in a folder" in refused(suite, "--data", "phantom:1-2", "--model", "template:")
+    model = tmp_path / "tiny"
+    assert "model.safetensors" in refused(suite, "--data", "phantom:1-2", "--model", f"local://{model}")
+    model.mkdir()
+    for name in NEEDED:
+        (model / name).touch()
+    pack = tmp_path / "data" / "cxr_anatomy"
+    pack.mkdir(parents=True)
+    (pack / "index.csv").write_text("file,split\n")
+    for source, why in (
+        (str(tmp_path / "data"), "holds no film"),
+        (str(tmp_path), "neither a range"),
+        ("phantom:5-2", "START below STOP"),
+    ):
+        assert why in refused(suite, "--data", source, "--model", f"local://{model}")

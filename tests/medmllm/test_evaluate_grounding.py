@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from exams_by_hand import Knowing, Saying, followed, real
 
 from expert_models.train.phantoms import HELD_OUT
-from medmllm.answer import Answered, Asker
+from medmllm.answer import Asked, Asker
 from medmllm.brief import PICTURE, REGION
-from medmllm.evaluate_grounding import boxes_of, evaluate_grounding, overlap, score
+from medmllm.evaluate_grounding import evaluate_grounding, overlap, score
 from medmllm.processor import Input, Place, WetreadProcessor
+from medmllm.radfact import boxes_of
 from medmllm.tokens import SEG
 from medmllm.train import mllm
 from medmllm.train.exams import Exam, exams
@@ -23,36 +25,40 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Exam]:
     return list(exams(range(HELD_OUT + 21, HELD_OUT + 23), tmp_path_factory.mktemp("exams")))
 
 
-class Knowing:
-    """Answers with the truth, which it is given with the question."""
-
-    def answers(self, inputs: Sequence[Input]) -> list[Answered]:
-        return [Answered(each.answer or "", tuple(place.mask for place in each.segments)) for each in inputs]
-
-
-class Silent:
-    """Never says anything."""
-
-    def answers(self, inputs: Sequence[Input]) -> list[Answered]:
-        return [Answered("") for _ in inputs]
-
-
-class Boasting:
-    """Has a box of everything for everything."""
-
-    def answers(self, inputs: Sequence[Input]) -> list[Answered]:
-        return [Answered("<ref>it</ref><box>[[0,0,999,999]]</box>") for _ in inputs]
+def told(asked: Asked, of: Sequence[Exam]) -> dict[str, float]:
+    return {each.name: each.value for each in evaluate_grounding(asked, of)}
 
 
 def test_who_knows_has_full_marks_and_who_is_silent_none(drawn: Sequence[Exam]) -> None:
-    known = {each.name: each.value for each in evaluate_grounding(Knowing(), drawn)}
-    assert known["region_to_text/accuracy"] == 1
-    assert known["text_to_region/iou"] == 1
-    assert known["seg/dice"] == 1
-    assert known["text_to_region/invented"] == 0
-    silent = {each.name: each.value for each in evaluate_grounding(Silent(), drawn)}
-    assert silent == dict.fromkeys(known, 0.0)
-    assert {each.name: each.value for each in evaluate_grounding(Boasting(), drawn)}["text_to_region/invented"] == 1
+    known = told(Knowing(), drawn)
+    assert known.pop("text_to_region/invented") == 0
+    assert set(known.values()) == {1}
+    radfact = {f"radfact/{name}_f1" for name in ("logical", "grounding", "spatial")}
+    places = {"region_to_text/accuracy", "text_to_region/iou", "seg/dice"}
+    found = {f"unaided/{name}" for name in ("finding/f1", "finding/precision", "finding/recall", "side/accuracy")}
+    assert radfact | places | found <= set(known)
+    silent = told(Saying(""), drawn)
+    assert set(silent.values()) == {0}
+    undefined = {"unaided/finding/precision", "unaided/side/accuracy"}  # of nothing that was said
+    assert set(known) - set(silent) == undefined
+    boasting = "<ref>it</ref><box>[[0,0,999,999]]</box>"
+    assert told(Saying(boasting), drawn)["text_to_region/invented"] == 1
+
+
+def test_a_report_without_experts_by_hand() -> None:
+    # There are an effusion and a nodule; an effusion is said on the wrong side, and a mass that is not there.
+    said = "findings | There is a right pleural effusion. | -\nfindings | There is a left lung mass. | -"
+    metrics = told(Saying(said), [followed()])
+    assert metrics["unaided/finding/f1"] == metrics["unaided/finding/recall"] == 0.5
+    assert metrics["unaided/side/accuracy"] == 0
+    assert metrics["radfact/logical_f1"] == 0
+
+
+def test_of_a_real_film_what_was_outlined_is_asked_for() -> None:
+    # Only the lungs are outlined: two questions, both answered rightly.
+    metrics = {each.name: (each.value, each.n) for each in evaluate_grounding(Knowing(), [real()])}
+    assert metrics == dict.fromkeys(("text_to_region/iou", "seg/dice", "lungs/iou", "lungs/dice"), (1, 2))
+    assert told(Saying("no"), [real()])["lungs/iou"] == 0
 
 
 def test_overlap_by_hand() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from app.errors import BadSetting
 from app.settings import Settings
 from expert_models.train.phantoms import HELD_OUT
 from medmllm.adapters.local import LocalModel, as_input
+from medmllm.answer import Asker
 from medmllm.brief import brief
 from medmllm.errors import ModelUnavailable
 from medmllm.ports import Prompt
@@ -66,6 +68,43 @@ def test_an_untrained_model_costs_its_text_and_not_the_report(drawn: Sequence[Ex
     assert report.writer == "template"
     assert report.sentences == TemplateWriter().write(study, findings, (), ()).sentences
     assert "The language model did not write this report" in report.notices[-1]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_it_writes_is_within_the_grammar(drawn: Sequence[Exam], seed: int) -> None:
+    """Random weights, two inputs with grammars of their own: every id, box and line can be read back."""
+    tokenizer = mllm.new_tokenizer(drawn, size=400, texts=40)
+    model = mllm.new_model(tokenizer, hidden=64, layers=1, seed=seed)
+    asker = Asker(model, WetreadProcessor.of(model, tokenizer), most_tokens=150)
+    study = study_of(drawn[0])
+    findings = findings_of(drawn[0].now, study.series[0].uid)
+    inputs = [as_input(brief(study, told, (), ())) for told in (findings, findings[:1])]
+    for given, answered in zip(inputs, asker.answers(inputs), strict=True):
+        assert given.grammar is not None
+        for line in filter(None, answered.text.split("\n")):
+            section, sentence, ids = line.split(" | ")
+            assert section in ("findings", "impression")
+            assert sentence.strip()
+            assert ids == "-" or set(ids.split()) <= set(given.grammar.ids)
+            for numbers in re.findall(r"\[(\d+),(\d+),(\d+),(\d+)\]", sentence):
+                x1, y1, x2, y2 = map(int, numbers)
+                assert 0 <= x1 <= x2 <= 999
+                assert 0 <= y1 <= y2 <= 999
+
+
+def test_an_answer_that_was_cut_loses_its_last_line(drawn: Sequence[Exam]) -> None:
+    tokenizer = mllm.new_tokenizer(drawn, size=400, texts=40)
+    model = mllm.new_model(tokenizer, hidden=64, layers=1)
+    given = as_input(brief(study_of(drawn[0]), (), (), ()))
+    assert Asker(model, WetreadProcessor.of(model, tokenizer), most_tokens=3).answers([given])[0].text == ""
+
+
+def test_a_batch_is_held_whole_or_not_at_all(drawn: Sequence[Exam]) -> None:
+    tokenizer = mllm.new_tokenizer(drawn, size=400, texts=40)
+    model = mllm.new_model(tokenizer, hidden=64, layers=1)
+    given = as_input(brief(study_of(drawn[0]), (), (), ()))
+    with pytest.raises(ValueError, match="has a grammar, or none"):
+        Asker(model, WetreadProcessor.of(model, tokenizer)).answers([given, replace(given, grammar=None)])
 
 
 def test_what_it_cannot_do_is_said(folder: Path, tmp_path: Path) -> None:

@@ -60,7 +60,6 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(drawn: Sequence[Exam], 
     begun = mllm.new_model(mllm.new_tokenizer(drawn, size=400, texts=60), hidden=64, layers=1).state_dict()
     moved = [name for name, value in whole.items() if not torch.equal(value, begun[name])]
     assert any(name.startswith("picture_encoder.body") for name in moved)
-    assert not any(name.startswith("volume_encoder") and "running" not in name for name in moved)  # held in the plan
     for name, value in whole.items():
         assert torch.allclose(value, resumed[name], atol=1e-6), name
 

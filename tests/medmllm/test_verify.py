@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+import numpy as np
 import pytest
 
+from dicom_io.study import Geometry, Modality, Series, Study, Volume
 from expert_models import codes
-from expert_models.finding import Attribute, Change, Comparison, Measurement, Presence, Side
+from expert_models.finding import Attribute, Box, Change, Comparison, Measurement, Presence, Region, Side
 from medmllm.report import Check, CheckKind, Grounding, Report, Section, Sentence, Verdict
-from medmllm.verify import verify
+from medmllm.verify import check, verify
 
 OK = None
 SIDE, NEGATION, NUMBER = CheckKind.LATERALITY, CheckKind.NEGATION, CheckKind.NUMBER
@@ -242,3 +244,56 @@ def test_restated_facts_of_the_study_are_not_findings(table_report) -> None:
     moved = replace(sentence, section=Section.IMPRESSION)
     (smuggled,) = verify(replace(report, sentences=(moved,)), study).sentences
     assert not smuggled.is_grounded
+
+
+# What a model sees on a picture of 1000 x 1000, without a prior study, and the box that it names (x0, y0, x1, y1).
+# The table's report says: f1 cardiomegaly present, f2 right effusion present, f3 pneumothorax absent, f6 consolidation
+# not assessed, f8 atelectasis absent, c1 the heart larger.
+RIGHT, LEFT, WHOLE = (100, 300, 400, 600), (600, 300, 900, 600), (100, 100, 900, 900)
+SEEN = [
+    ("There is consolidation in the right lung.", RIGHT, OK),  # no expert has an answer
+    ("There is consolidation in the left lung.", RIGHT, SIDE),  # the patient's left is on the right of the picture
+    ("There is consolidation in both lungs.", WHOLE, OK),
+    ("There is consolidation in both lungs.", LEFT, SIDE),
+    ("There is pulmonary edema.", WHOLE, OK),
+    ("There is a pneumothorax.", RIGHT, NEGATION),
+    ("No pneumothorax is identified.", WHOLE, OK),
+    ("No pleural effusion is identified.", WHOLE, NEGATION),
+    ("There is a right pleural effusion.", RIGHT, OK),
+    ("There is consolidation of 12 mm in the right lung.", RIGHT, NUMBER),
+    ("The consolidation in the right lung is larger than before.", RIGHT, CHANGE),
+    ("The chest is normal.", WHOLE, UNSUPPORTED),
+    ("There is consolidation in the right upper lobe.", RIGHT, UNSUPPORTED),
+]
+
+
+@pytest.mark.parametrize(("text", "box", "expected"), SEEN, ids=[f"{text} {box}" for text, box, _ in SEEN])
+def test_what_rests_on_a_place_alone(table_report, text, box, expected) -> None:
+    sentence = check(seen(text, box), table_report[1], film_of(table_report[1]))
+    failed = [each.kind for each in sentence.checks if each.verdict is Verdict.FAILED]
+    assert failed == ([] if expected is OK else [expected])
+
+
+def test_a_change_that_is_seen_needs_a_prior_and_must_not_be_against_a_comparison(table_report) -> None:
+    study = film_of(table_report[1])
+    with_prior = replace(study, priors=(replace(study, uid="before"),))
+    for text, is_right in (
+        ("The consolidation in the right lung is larger than before.", True),
+        ("Cardiomegaly is larger than before.", True),
+        ("Cardiomegaly is smaller than before.", False),  # c1 says larger
+    ):
+        checks = check(seen(text, RIGHT), table_report[1], with_prior).checks
+        verdicts = {each.kind: each.verdict for each in checks}
+        assert (verdicts[CHANGE] is Verdict.PASSED) is is_right, text
+
+
+def seen(text: str, box: tuple[int, int, int, int]) -> Sentence:
+    x0, y0, x1, y1 = box
+    region = Region("film", Box((0, y0, x0), (1, y1, x1)), "film.1")
+    return Sentence(text, Section.FINDINGS, Grounding(regions=(region,)))
+
+
+def film_of(report: Report) -> Study:
+    volume = Volume(np.zeros((1, 1000, 1000), np.float32), Geometry(np.eye(4), is_calibrated=False))
+    series = Series("film", Modality.DX, volume, ("film.1",), view="PA", body_part="CHEST")
+    return Study(report.study_uid, "someone", None, (series,))

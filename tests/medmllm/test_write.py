@@ -44,6 +44,47 @@ def test_what_nobody_assessed_is_said_although_the_model_does_not(film_case, tex
     assert report.notices == ("earlier notice", "1 sentence was written by the template.")
 
 
+def test_what_was_not_assessed_is_the_templates_to_say(film_case, texts) -> None:
+    silent = "\n".join(line for line in GOOD.split("\n") if "not assessed" not in line)
+    report, _ = write(film_case, silent)
+    assert any(text.startswith("Pleural effusion was not assessed") for text in texts(report, Section.FINDINGS))
+    assert report.notices == ("earlier notice", "1 sentence was written by the template.")  # the one on the scope
+
+
+def test_what_the_model_alone_sees_is_kept_and_counted(film_case, texts) -> None:
+    place = "<box>[[100,100,300,300]]</box>"
+    report, _ = write(film_case, f"{GOOD}\nfindings | There is <ref>pulmonary edema</ref>{place}. | -")
+    assert "There is pulmonary edema." in texts(report, Section.FINDINGS)
+    assert all(sentence.is_grounded for sentence in report.sentences)
+    assert "1 sentence rests on what the language model alone sees" in " ".join(report.notices)
+    (scope,) = [each for each in texts(report, Section.FINDINGS) if each.startswith("This report does not assess")]
+    assert "lung nodule" in scope
+    assert "edema" not in scope  # of which the report now speaks
+
+
+def test_what_the_model_alone_does_not_see_is_not_said(film_case, texts) -> None:
+    place = "<box>[[100,100,900,900]]</box>"
+    denial = f"findings | No lung nodule or pulmonary edema is identified <ref>in the chest</ref>{place}. | -"
+    report, model = write(film_case, f"{GOOD}\n{denial}")
+    assert len(model.prompts) == 1  # it is dropped, and not sent back
+    assert not any("lung nodule or pulmonary edema" in each for each in texts(report, Section.FINDINGS))
+    assert any("does not assess lung nodule" in each for each in texts(report, Section.FINDINGS))
+    silent, _ = write(film_case, denial, denial)
+    assert silent.writer == "template"
+    assert "it says nothing but what it does not see" in silent.notices[-1]
+
+
+def test_a_model_that_reads_no_prose_is_asked_once(film_case) -> None:
+    class Deaf(ScriptedModel):
+        reads_prose = False
+
+    model = Deaf([GOOD.replace("0.61", "0.72")], name="deaf")
+    report = MllmWriter(model, TemplateWriter()).write(*film_case.parts, [])
+    assert len(model.prompts) == 1
+    assert "0.72" not in " ".join(each.text for each in report.sentences)
+    assert any("1 sentence of the language model failed" in each for each in report.notices)
+
+
 def test_the_second_question_names_the_failed_checks(film_case) -> None:
     report, model = write(film_case, GOOD.replace("0.61", "0.72"), GOOD)
     assert len(model.prompts) == 2

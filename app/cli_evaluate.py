@@ -1,0 +1,136 @@
+"""Commands that measure, on data that no shipped model was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.errors import BadSetting
+from app.opening import open_settings, print_json
+
+if TYPE_CHECKING:
+    from expert_models.evaluate import Evaluation, Metric
+
+evaluate_app = typer.Typer(help="Measure on data the models never saw.", no_args_is_help=True)
+
+Data = Annotated[str, typer.Option(help="A folder of data packs, or phantom:START-STOP.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Limit = Annotated[int | None, typer.Option(help="At most so many films.")]
+Model = Annotated[str, typer.Option(help="Who is asked: local:, the model that ships, or local:///FOLDER.")]
+
+
+@evaluate_app.command("experts")
+def evaluate_experts_command(
+    data: Data,
+    limit: Annotated[int | None, typer.Option(help="At most so many cases of each pack.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score the experts, with bootstrap 95 % intervals."""
+    from app.bootstrap import keep_quiet
+    from app.terminal import say
+    from expert_models.evaluate import evaluate_experts
+
+    keep_quiet()
+    try:
+        evaluation = evaluate_experts(data, limit=limit, progress=say)
+    except ValueError as exc:
+        raise BadSetting(f"--data {data}: {exc}") from exc
+    show_evaluation(evaluation, as_json)
+
+
+@evaluate_app.command("reports")
+def evaluate_reports_command(
+    data: Data,
+    limit: Annotated[int | None, typer.Option(help="At most so many studies of each pack.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score the reports of the writer that is set up (mllm_url), with bootstrap 95 % intervals."""
+    from app.bootstrap import keep_quiet, open_writer
+    from app.terminal import say
+    from medmllm.evaluate_reports import evaluate_reports
+
+    keep_quiet()
+    writer = open_writer(open_settings())
+    try:
+        evaluation = evaluate_reports(data, writer, limit=limit, progress=say)
+    except ValueError as exc:
+        raise BadSetting(f"--data {data}: {exc}") from exc
+    show_evaluation(evaluation, as_json)
+
+
+@evaluate_app.command("grounding")
+def evaluate_grounding_command(
+    data: Data, model: Model = "local:", limit: Limit = None, as_json: AsJson = False
+) -> None:
+    """Score our own model on what is where: regions, places, masks and reports from the pictures alone."""
+    from medmllm.evaluate_grounding import evaluate_grounding
+
+    _evaluate_model("grounding", evaluate_grounding, data, model, limit, as_json)
+
+
+@evaluate_app.command("temporal")
+def evaluate_temporal_command(
+    data: Data, model: Model = "local:", limit: Limit = None, as_json: AsJson = False
+) -> None:
+    """Score our own model on what became of findings since the film before, and on inventing it without one."""
+    from medmllm.evaluate_temporal import evaluate_temporal
+
+    _evaluate_model("temporal", evaluate_temporal, data, model, limit, as_json)
+
+
+@evaluate_app.command("controls")
+def evaluate_controls_command(
+    data: Data, model: Model = "local:", limit: Limit = None, as_json: AsJson = False
+) -> None:
+    """Score our own model on noise, on nothing, and on another patient's films."""
+    from medmllm.evaluate_controls import evaluate_controls
+
+    _evaluate_model("controls", evaluate_controls, data, model, limit, as_json)
+
+
+@evaluate_app.command("confusion")
+def evaluate_confusion_command(
+    data: Data, model: Model = "local:", limit: Limit = None, as_json: AsJson = False
+) -> None:
+    """Score our own model on pairs of films that are easily confused."""
+    from medmllm.evaluate_confusion import evaluate_confusion
+
+    _evaluate_model("confusion", evaluate_confusion, data, model, limit, as_json)
+
+
+def _evaluate_model(
+    suite: str, score: Callable[..., list[Metric]], data: str, model: str, limit: int | None, as_json: bool
+) -> None:
+    """One suite of our own model. The patients that it draws are kept nowhere."""
+    from importlib.metadata import version
+
+    from app.bootstrap import keep_quiet, open_asked
+    from app.terminal import say
+    from expert_models.evaluate import Evaluation
+    from medmllm.train.films import held_out_exams
+
+    keep_quiet()
+    asked = open_asked(open_settings(mllm_url=model))
+    try:
+        with TemporaryDirectory() as kept:
+            metrics = score(asked, held_out_exams(data, Path(kept), limit), limit, say)
+        if not metrics:
+            raise ValueError("it holds no film that the model can be asked about")
+    except ValueError as exc:
+        raise BadSetting(f"--data {data}: {exc}") from exc
+    show_evaluation(Evaluation(suite, data, version("wetread"), tuple(metrics)), as_json)
+
+
+def show_evaluation(evaluation: Evaluation, as_json: bool) -> None:
+    """The metrics, for machines or one a line."""
+    from app.terminal import out
+
+    if as_json:
+        print_json(evaluation.as_json())
+        return
+    for metric in evaluation.metrics:
+        out.print(f"{metric.name:40} {metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]  n={metric.n}")
