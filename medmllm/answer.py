@@ -1,11 +1,13 @@
 """Questions to the model, and its answers: words, and a mask for every `<SEG>` among them.
 
 An input with a grammar is answered within it. A report, or whatever has several lines, that reached the limit of its
-length loses its last line, whose last id or number may be cut.
+length loses its last line, whose last id or number may be cut; a report of one line is then empty. An answer of one
+line that was held to its grammar ends after its last complete word or tag.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -23,6 +25,8 @@ from medmllm.processor import Batch, Input, WetreadProcessor, uncovered
 from medmllm.tokens import END, PAD, START
 
 MOST_TOKENS = 768
+# Of a text that was cut: whole `<ref>..</ref>` and `<box>..</box>`, other tags and calls, words that something follows.
+COMPLETE = re.compile(r"(?:<(ref|box)>[^<]*</\1>|<(?!ref>|box>)[^<>/]*>|[^<>\s]+(?=[\s<])|\s)*")
 
 Mask = npt.NDArray[np.bool_]
 
@@ -85,9 +89,11 @@ class Asker:
 
     def _text(self, ids: Tensor, given: Input) -> str:
         text: str = self._processor.tokenizer.decode(ids)
-        is_report = given.grammar is not None and given.grammar.mode == "report"
-        if END not in text and (is_report or "\n" in text):
+        mode = given.grammar.mode if given.grammar else None
+        if END not in text and (mode == "report" or "\n" in text):
             text = text.rpartition("\n")[0]
+        elif END not in text and mode == "answer" and (complete := COMPLETE.match(text)):
+            text = complete.group()
         for each in (START, PAD, END):
             text = text.replace(each, "")
         return text.strip()

@@ -45,7 +45,10 @@ class Vocabulary:
         return len(self.tokens)
 
     def matcher(self, grammar: Grammar) -> LLMatcher:
-        """The grammar's automaton at its start. ValueError when the tokens cannot write what the grammar needs."""
+        """The grammar's automaton at its start. ValueError when the tokens cannot write what the grammar needs.
+
+        Made anew each time: copies share what was met, so that a kept one would hold every box of every call.
+        """
         whole, ends = set(self.tokens), {bytes([each]) for each in range(128, 192)}
         for each in sorted(grammar.characters()):
             if each.encode() not in whole and not {bytes([byte]) for byte in each.encode()} <= whole:
