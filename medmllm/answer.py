@@ -26,7 +26,7 @@ from medmllm.tokens import END, PAD, START
 
 MOST_TOKENS = 768
 # Of a text that was cut: whole `<ref>..</ref>` and `<box>..</box>`, other tags and calls, words that something follows.
-COMPLETE = re.compile(r"(?:<(ref|box)>[^<]*</\1>|<(?!ref>|box>)[^<>/]*>|[^<>\s]+(?=[\s<])|\s)*")
+COMPLETE = re.compile(r"(?:<(ref|box)>[^<]*</\1>|<(?!/?(?:ref|box)>)[^<>]*>|[^<>\s]+(?=[\s<])|\s)*")
 
 Mask = npt.NDArray[np.bool_]
 
