@@ -55,7 +55,7 @@ endif
 	@touch $@
 
 lock: $(READY)  ## pin again, after a change of pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra fast $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS)) \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra fast --extra lora $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS)) \
 	  --no-header --no-annotate --quiet | sed 's/+cpu//' \
 	  | { echo "# Every distribution that wetread and its checks need, pinned. Made by: make lock"; cat; } > constraints.new
 	mv constraints.new constraints.txt

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,9 @@ from app.errors import BadSetting
 from app.opening import open_settings, print_json
 
 if TYPE_CHECKING:
-    from expert_models.evaluate import Evaluation, Metric
+    from expert_models.evaluate import Evaluation, Metric, Progress
+    from medmllm.answer import Asked
+    from medmllm.train.exams import Exam
 
 evaluate_app = typer.Typer(help="Measure on data the models never saw.", no_args_is_help=True)
 
@@ -86,10 +89,15 @@ def evaluate_temporal_command(
 def evaluate_controls_command(
     data: Data, model: Model = "local:", limit: Limit = None, as_json: AsJson = False
 ) -> None:
-    """Score our own model on noise, on nothing, and on another patient's films."""
+    """Score our own model on noise, on nothing, on another patient's films, and on calling experts."""
+    from medmllm.evaluate_calls import evaluate_calls
     from medmllm.evaluate_controls import evaluate_controls
 
-    _evaluate_model("controls", evaluate_controls, data, model, limit, as_json)
+    def score(asked: Asked, exams: Iterable[Exam], limit: int | None, progress: Progress) -> list[Metric]:
+        drawn = list(islice(exams, limit))
+        return [*evaluate_controls(asked, drawn, limit, progress), *evaluate_calls(asked, drawn, limit, progress)]
+
+    _evaluate_model("controls", score, data, model, limit, as_json)
 
 
 @evaluate_app.command("confusion")

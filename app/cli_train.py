@@ -44,6 +44,10 @@ def train_mllm_command(
     data: Annotated[
         Path | None, typer.Option(help="Folder with the pack cxr_nih, to learn from real films too.")
     ] = None,
+    decoder: Annotated[
+        Path | None,
+        typer.Option(help="Folder with a causal language model of transformers, instead of the small decoder."),
+    ] = None,
     out: Out = Path("training"),
     patients: Annotated[int, typer.Option(min=1, help="Synthetic patients to learn from.")] = 1000,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the stage, instead of the recipe's.")] = None,
@@ -53,10 +57,11 @@ def train_mllm_command(
     from app.terminal import say
     from medmllm.train.mllm import train_mllm
 
-    if data is not None:
-        check_paths([data])
+    check_paths([each for each in (data, decoder) if each is not None])
     try:
         with storage(out):
-            train_mllm(stage, out, patients=patients, data=data, steps=steps, batch=batch, progress=say)
-    except ValueError as exc:  # the stage before it is missing, or a run of another plan stands there
+            train_mllm(
+                stage, out, patients=patients, data=data, decoder=decoder, steps=steps, batch=batch, progress=say
+            )
+    except (ValueError, ImportError) as exc:  # no stage before it, another run there, no such decoder, or a package
         raise BadSetting(f"training cannot start: {exc}") from exc

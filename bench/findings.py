@@ -67,7 +67,7 @@ def told(expert: ChestFindings, seed: int) -> Told:
     shelf = MaskShelf()
     findings = expert.examine(as_series(film.image.astype(np.float32), film.view), shelf)
     labels = {label.code: label.name for label in packaged_card(CARD).labels}
-    truth = {f"{each.side or ''} {KINDS[each.kind]}".strip() for each in film.lesions if each.kind in KINDS}
+    truth = {f"{each.side or ''} {KINDS[each.kind]}".strip() for each in film.visible if each.kind in KINDS}
     present, possible, outlines = set(), set(), []
     for finding in findings:
         name = f"{finding.side or ''} {labels[finding.concept]}".strip()
@@ -90,7 +90,7 @@ def lines(each: Told) -> list[str]:
 def drawn(each: Told) -> Image.Image:
     page = Image.new("RGB", (SIDE, SIDE + WORDS), "white")
     grey = Image.fromarray((each.film.image * 255).astype(np.uint8)).convert("RGB").resize((SIDE, SIDE))
-    truths = [each.film.masks[lesion.tracking_id] for lesion in each.film.lesions if lesion.kind in KINDS]
+    truths = [each.film.masks[lesion.tracking_id] for lesion in each.film.visible if lesion.kind in KINDS]
     for colour, mask in [*(("#ffe000", mask) for mask in truths), *((COLOURS[p], mask) for p, mask in each.outlines)]:
         small = np.asarray(Image.fromarray(mask).resize((SIDE, SIDE)))
         grey.paste(colour, mask=Image.fromarray(small & ~binary_erosion(small)))

@@ -120,8 +120,8 @@ def evaluate_findings_on_phantoms(
 ) -> list[Metric]:  # fmt: skip
     """AUROC of every finding that a phantom can have, and how often a finding that is stated has the right side.
 
-    heart: the expert on cardiomegaly. Each phantom has `phantom_kinds`; two of three are varied. One that is not
-    assessed counts as if nothing were seen in it.
+    heart: the expert on cardiomegaly. Each phantom has `phantom_kinds`; two of three are varied. What no film could
+    show does not count; a film that is not assessed counts as if nothing were seen in it.
     """
     truth: dict[str, list[bool]] = {kind.value: [] for kind in LesionKind}
     scores: dict[str, list[float]] = {kind.value: [] for kind in LesionKind}
@@ -134,14 +134,14 @@ def evaluate_findings_on_phantoms(
         reading = expert.read(np.asarray(series.volume.voxels[0]))
         enlarged = [e.probability for e in heart.examine(series, MaskShelf()) if e.concept == CARDIOMEGALY]
         for kind in LesionKind:
-            truth[kind.value].append(any(lesion.kind is kind for lesion in film.lesions))
+            truth[kind.value].append(any(lesion.kind is kind for lesion in film.visible))
             if kind is LesionKind.CARDIOMEGALY:
                 scores[kind.value].append(enlarged[0] if enlarged and enlarged[0] is not None else -np.inf)
             else:
                 scores[kind.value].append(-np.inf if isinstance(reading, str) else max(reading.scores[KINDS[kind]]))
         if not isinstance(reading, str):
             found = list(expert.findings(reading, series, MaskShelf()))
-            sides += [(float(right), str(seed)) for right in _sides_told(expert, film.lesions, found)]
+            sides += [(float(right), str(seed)) for right in _sides_told(expert, film.visible, found)]
         assessed.append(float(not isinstance(reading, str)))
         names.append(str(seed))
         if progress and len(names) % 10 == 0:

@@ -18,6 +18,13 @@ def half_precision(device: str, *, depthwise: bool = False) -> torch.autocast:
     return torch.autocast(kind, torch.bfloat16, enabled=native)
 
 
+def whole_precision(of: torch.Tensor) -> torch.autocast:
+    """Within half precision, around depthwise convolutions: float32 on a CPU without AMX, and no change elsewhere."""
+    kind = of.device.type
+    is_slower = kind == "cpu" and not torch.cpu.get_capabilities().get("amx_bf16")
+    return torch.autocast(kind, torch.bfloat16, enabled=torch.is_autocast_enabled(kind) and not is_slower)
+
+
 def training_device() -> str:
     """The GPU when torch sees one, else the CPU."""
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -18,6 +18,7 @@ ENTRY_POINTS = "wetread.experts"
 PACKAGED = {
     "chest radiograph input": "expert_models.input_check:RadiographInput",
     "chest radiograph": "expert_models.chest_radiograph:ChestRadiograph",
+    "chest radiograph findings": "expert_models.chest_findings:ChestFindings",
     "chest CT lungs": "expert_models.ct_lungs:ChestCtLungs",
     "chest CT nodules": "expert_models.ct_nodules:CtNodules",
 }

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor
 
 from expert_models.once import Once
-from medmllm.constrain import Constrained, Vocabulary
+from medmllm.constrain import Constrained, Held, Vocabulary
+from medmllm.decode import greedy, is_known
+from medmllm.grammar import Grammar
 from medmllm.model import Encoded, WetreadForReporting
 from medmllm.processor import Batch, Input, WetreadProcessor, uncovered
 from medmllm.tokens import END, PAD, START
@@ -66,26 +67,34 @@ class Asker:
         batch = self._processor.batch([replace(each, answer=None, segments=()) for each in inputs])
         with torch.no_grad():
             encoded = self._model.encode(batch.images)
-            new = self._model.generate(
-                batch.input_ids,
-                batch.attention_mask,
-                regions=batch.regions,
-                encoded=encoded,
-                max_new_tokens=self._most_tokens,
-                do_sample=False,
-                logits_processor=self._held(inputs),
-            )
+            new = self._written(batch, encoded, self._grammars(inputs))
             masks = self._masks(inputs, batch, encoded, new)
         texts = [self._text(row, given) for row, given in zip(new, inputs, strict=True)]
         return [Answered(text, drawn) for text, drawn in zip(texts, masks, strict=True)]
 
-    def _held(self, inputs: Sequence[Input]) -> list[LogitsProcessor]:
+    def _grammars(self, inputs: Sequence[Input]) -> list[Grammar]:
         grammars = [each.grammar for each in inputs if each.grammar is not None]
-        if not grammars:
-            return []
-        if len(grammars) < len(inputs):
+        if grammars and len(grammars) < len(inputs):
             raise ValueError("either every input of a batch has a grammar, or none has")
-        return [Constrained(self._vocabulary(), *grammars)]
+        return grammars
+
+    def _written(self, batch: Batch, encoded: Encoded, grammars: Sequence[Grammar]) -> Tensor:
+        """New tokens (B, N): the same by both ways, the first of which is faster and not for every decoder."""
+        decoder, most = self._model.decoder, self._most_tokens
+        if is_known(decoder):
+            embedded = self._model.embedded(batch.input_ids, encoded, batch.regions)
+            held = Held(self._vocabulary(), *grammars) if grammars else None
+            return greedy(decoder, embedded, batch.attention_mask, most, held)
+        new: Tensor = self._model.generate(
+            batch.input_ids,
+            batch.attention_mask,
+            regions=batch.regions,
+            encoded=encoded,
+            max_new_tokens=most,
+            do_sample=False,
+            logits_processor=[Constrained(self._vocabulary(), *grammars)] if grammars else [],
+        )
+        return new
 
     def _text(self, ids: Tensor, given: Input) -> str:
         text: str = self._processor.tokenizer.decode(ids)

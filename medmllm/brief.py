@@ -3,6 +3,8 @@
 A small model is trained on exactly this form; a large one is instructed in prose (medmllm/prompt.py). Markers stand
 where pictures and regions go: `<picture>`, `<volume>`, `<slice>` and `<region>`, one each, in the order of the lists of
 `Brief`. It holds no name, no date and no raw UID.
+
+The answer to a brief of a report is what the model sees and no expert says. Two sentences have a meaning of their own.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from medmllm.changes import sizes
 from medmllm.scrub import scrub, scrubbed_indication
 from rag.evidence import Evidence
 
+NO_CHEST = "The picture shows no chest to report on"
+NOTHING_MORE = "Nothing more is seen"
 PICTURE, VOLUME, SLICE, REGION = "<picture>", "<volume>", "<slice>", "<region>"
 MOST_PICTURES = 2
 MOST_SLICES = 4
@@ -28,8 +32,7 @@ MOST_OF_INDICATION = 200  # characters
 class Brief:
     """text, and what its markers stand for. slices: (series, index). regions lie on the pictures, or on the slices.
 
-    priors: for each picture the one of the prior study that it is compared with, None where there is none. ids: of the
-    findings, comparisons and evidence that are told.
+    priors: for each picture the one of the prior study that it is compared with, None where there is none.
     """
 
     text: str
@@ -38,7 +41,6 @@ class Brief:
     volumes: tuple[Series, ...] = ()
     slices: tuple[tuple[Series, int], ...] = ()
     regions: tuple[Region, ...] = ()
-    ids: tuple[str, ...] = ()
 
 
 def brief(
@@ -62,14 +64,13 @@ def brief(
     for finding in findings:
         here = [each for each in finding.regions if _is_shown(each, pictures, slices)]
         regions += here
-        lines.append(_finding(finding) + f" {REGION}" * len(here))
+        lines.append(finding_line(finding) + f" {REGION}" * len(here))
     known = {each.id: each for each in findings}
     lines += [_comparison(each, known.get(each.finding_id or "")) for each in comparisons]
     lines += [f"{each.id} {' '.join(each.finding_ids)}".rstrip() for each in evidence]
     lines.append(task)
     priors = tuple(_earlier(each, study, comparisons) for each in pictures)
-    ids = tuple(each.id for told in (findings, comparisons, evidence) for each in told)
-    return Brief("\n".join(lines), pictures, priors, volumes, slices, tuple(regions), ids)
+    return Brief("\n".join(lines), pictures, priors, volumes, slices, tuple(regions))
 
 
 def _prior_study(study: Study, comparisons: Sequence[Comparison]) -> Study | None:
@@ -96,7 +97,7 @@ def _prior(study: Study, comparisons: Sequence[Comparison]) -> str:
     return "no prior" if prior is None else f"prior {wording.earlier_study(study, prior.uid)}"
 
 
-def _finding(finding: Finding) -> str:
+def finding_line(finding: Finding) -> str:
     """ "f3 left pleural effusion present 93% volume 120 mL"."""
     words = [finding.id, wording.thing(finding), finding.presence.value.replace("_", " ")]
     if finding.presence is Presence.INDETERMINATE and finding.probability is not None:

@@ -1,4 +1,6 @@
-"""Holds a model to a grammar while it writes: a LogitsProcessor over llguidance, for any tokenizer of transformers.
+"""Holds a model to a grammar while it writes: over llguidance, for any tokenizer of transformers.
+
+`Constrained` is a LogitsProcessor for `generate`; `Held` serves a greedy loop of one's own (medmllm/decode.py), faster.
 
 The grammar is followed byte by byte: a token that ends within a character is allowed where some allowed character goes
 on from there, so that structure, which is ASCII, never sees one, and a text that is complete is valid UTF-8. Special
@@ -63,6 +65,20 @@ class Vocabulary:
         _check(matcher)
         return matcher
 
+    def allowed(self, matcher: LLMatcher) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """(vocabulary,): the tokens that may follow; the end alone after the end. ValueError when none can be found."""
+        if matcher.is_stopped():
+            mask = np.zeros(len(self), dtype=np.bool_)
+            mask[self.end] = True
+            return mask
+        packed = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
+        _check(matcher)
+        return np.unpackbits(packed, count=len(self), bitorder="little").view(np.bool_)
+
+    def takes(self, matcher: LLMatcher, token: int) -> bool:
+        """True, and the matcher is one token on, when this token may follow; else it stays where it is."""
+        return token < len(self) and matcher.try_consume_tokens([token]) == 1
+
 
 class Constrained(LogitsProcessor):
     """Allows what the grammar allows, row by row, in one call of `generate`; with beams and several sequences too.
@@ -82,8 +98,7 @@ class Constrained(LogitsProcessor):
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """input_ids: (rows, tokens so far); scores: (rows, vocabulary). Returns scores, -inf where not allowed."""
         rows, known = scores.shape
-        if known < len(self._vocabulary):
-            raise ValueError(f"the model knows {known} tokens and the tokenizer {len(self._vocabulary)}")
+        _check_size(known, self._vocabulary)
         if rows % len(self._starts):
             raise ValueError(f"{rows} rows cannot be shared among {len(self._starts)} grammars")
         if self._prompt is None:
@@ -91,7 +106,7 @@ class Constrained(LogitsProcessor):
         written = input_ids[:, self._prompt :].tolist()
         places = [(row * len(self._starts) // rows, tuple(each)) for row, each in enumerate(written)]
         self._states = {place: self._state(*place) for place in dict.fromkeys(places)}
-        masks = {place: self._mask(state) for place, state in self._states.items()}
+        masks = {place: self._vocabulary.allowed(state) for place, state in self._states.items()}
         allowed = np.zeros((rows, known), dtype=np.bool_)
         for row, place in enumerate(places):
             allowed[row, : len(self._vocabulary)] = masks[place]
@@ -107,19 +122,40 @@ class Constrained(LogitsProcessor):
         if before.is_stopped():
             return before
         state = before.deep_copy()
-        state.consume_token(history[-1])
-        _check(state)
+        _go_on(state, history[-1])
         return state
 
-    def _mask(self, state: LLMatcher) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        """(vocabulary,): the tokens that may follow; the end alone after the end."""
-        if state.is_stopped():
-            mask = np.zeros(len(self._vocabulary), dtype=np.bool_)
-            mask[self._vocabulary.end] = True
-            return mask
-        packed = np.frombuffer(state.compute_bitmask(), dtype=np.uint8)
-        _check(state)
-        return np.unpackbits(packed, count=len(self._vocabulary), bitorder="little").view(np.bool_)
+
+class Held:
+    """Chooses what the grammar allows, row by row, in one greedy generation: no beams, no row taken from another.
+
+    grammars: one for each row, in order. Every row goes on in place. What the model would say anyway is tried first,
+    which costs far less than to ask which of all tokens are allowed; what is chosen is the same.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, *grammars: Grammar) -> None:
+        made = {grammar: vocabulary.matcher(grammar) for grammar in grammars}
+        self._vocabulary = vocabulary
+        self._states = [made[grammar].deep_copy() for grammar in grammars]
+
+    def choose(self, scores: Tensor) -> list[int]:
+        """The most probable token of each row that is allowed; the end alone after the end. scores: (rows, vocabulary).
+
+        ValueError when a row cannot go on, or the scores are not of as many rows as there are grammars.
+        """
+        _check_size(scores.shape[1], self._vocabulary)
+        if len(scores) != len(self._states):
+            raise ValueError(f"{len(scores)} rows, {len(self._states)} grammars for them")
+        chosen: list[int] = scores.argmax(dim=1).tolist()
+        for row, (state, best) in enumerate(zip(self._states, chosen, strict=True)):
+            if state.is_stopped():
+                chosen[row] = self._vocabulary.end
+            elif not self._vocabulary.takes(state, best):
+                allowed = torch.from_numpy(self._vocabulary.allowed(state)).to(scores.device)
+                known = scores[row, : len(self._vocabulary)]
+                chosen[row] = int(known.masked_fill(~allowed, float("-inf")).argmax())
+                _go_on(state, chosen[row])
+        return chosen
 
 
 class _Bytes:
@@ -168,6 +204,16 @@ def _is_broken(token: bytes) -> bool:
     except UnicodeDecodeError:
         return True
     return False
+
+
+def _check_size(known: int, vocabulary: Vocabulary) -> None:
+    if known < len(vocabulary):
+        raise ValueError(f"the model knows {known} tokens and the tokenizer {len(vocabulary)}")
+
+
+def _go_on(matcher: LLMatcher, token: int) -> None:
+    matcher.consume_token(token)
+    _check(matcher)
 
 
 def _check(matcher: LLMatcher) -> None:

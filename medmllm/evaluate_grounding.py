@@ -23,11 +23,12 @@ import numpy.typing as npt
 from expert_models.evaluate import Metric, Progress, mean_metric
 from expert_models.measure import dice
 from medmllm.answer import Answered, Asked
+from medmllm.brief import NO_CHEST
 from medmllm.evaluate_reports import PHANTOM, Case, scores
 from medmllm.processor import Input
 from medmllm.radfact import area_of, boxes_of, plain, radfact
 from medmllm.train.exams import Exam
-from medmllm.train.tasks import NO_CHEST, draw_task, unaided_report, where_is_anatomy
+from medmllm.train.tasks import draw_task, unaided_report, where_is_anatomy
 from medmllm.train.truth import findings_of
 from medmllm.views import Corners
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from dicom_io.study import Study
 from expert_models import codes
-from expert_models.finding import Change, Code, Comparison, Finding, Presence
+from expert_models.finding import Change, Code, Comparison, Finding, Presence, Side
 from medmllm import wording
 from medmllm.changes import change_sentence
 from medmllm.lexicon import GENERAL, patterns_for, term_of
@@ -84,6 +85,8 @@ def _summary(group: Sequence[Finding], possible: str = "") -> str:
     largest, extent = group[0], size(group[0])
     if len(group) == 1:
         return f"{possible}{wording.thing(largest)}{f', {extent}' if extent else ''}"
+    if not extent and sorted(each.side or "" for each in group) == [Side.LEFT, Side.RIGHT]:
+        return f"{possible}{wording.thing(replace(largest, side=Side.BILATERAL))}"
     if largest.concept not in wording.COUNTABLE or not wording.axes(largest):
         return wording.listed([f"{possible}{name}" for name in unique(wording.thing(each) for each in group)])
     where = wording.place(largest) or (f"on the {largest.side.value}" if largest.side else "")

@@ -316,10 +316,18 @@ def word_losses(logits: Tensor, labels: Tensor) -> Tensor:
 
     An answer of n tokens weighs as sqrt(n) of them: otherwise reports would leave no voice to answers of one word.
     """
-    logits, labels = logits[:, :-1].float(), labels[:, 1:]
-    losses = functional.cross_entropy(logits.transpose(1, 2), labels, ignore_index=-100, reduction="none")
-    counts = (labels != -100).sum(dim=1).clamp_min(1)
-    return (losses.sum(dim=1) / counts.sqrt()).sum() / counts.sqrt().sum()
+    logits, next_ = logits[:, :-1].float(), labels[:, 1:]
+    losses = functional.cross_entropy(logits.transpose(1, 2), next_, ignore_index=-100, reduction="none")
+    return (losses.sum(dim=1) / _roots(labels)).sum() / voices(labels)
+
+
+def voices(labels: Tensor) -> Tensor:
+    """What a batch's answers weigh together in `word_losses`; to join the losses of several batches."""
+    return _roots(labels).sum()
+
+
+def _roots(labels: Tensor) -> Tensor:
+    return (labels[:, 1:] != -100).sum(dim=1).clamp_min(1).sqrt()
 
 
 def mask_losses(logits: Tensor, targets: Tensor) -> Tensor:

@@ -48,7 +48,10 @@ class LanguageModel(Protocol):
 
     @property
     def reads_prose(self) -> bool:
-        """Whether it can be told what was wrong with its answer; one that reads briefs alone is asked once."""
+        """Whether it writes the whole report from the prompt's prose, and can be told what was wrong with it.
+
+        One that reads briefs is asked once, and answers with what it sees and no expert says.
+        """
 
     def complete(self, prompt: Prompt) -> str:
         """The model's answer. Raises ModelUnavailable when there is none."""

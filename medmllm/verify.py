@@ -26,6 +26,7 @@ AGREES = {
     Polarity.ABSENT: {Presence.ABSENT},
     Polarity.NOT_ASSESSED: {Presence.NOT_ASSESSED},
 }
+HEART = re.compile(r"\bheart\b", re.IGNORECASE)
 LOBES = {"upper": codes.UPPER_LOBE, "middle": codes.MIDDLE_LOBE, "lower": codes.LOWER_LOBE}
 
 
@@ -62,7 +63,7 @@ def check(sentence: Sentence, report: Report, study: Study | None = None) -> Sen
         CheckKind.CHANGE_WITHOUT_PRIOR: (
             _seen_change(text, named, report, study) if is_seen else _change(text, sentence, cited)
         ),
-        CheckKind.UNSUPPORTED: _unsupported(text, sentence, () if is_seen else named, cited, report),
+        CheckKind.UNSUPPORTED: _unsupported(text, sentence, named, cited, report),
     }
     kept = tuple(each for each in sentence.checks if each.kind not in problems)
     made = tuple(_verdict(kind, None if is_restated else problem) for kind, problem in problems.items())
@@ -187,6 +188,7 @@ def _seen_change(text: str, named: Sequence[Mention], report: Report, study: Stu
         return f"speaks of change (“{words[0][1]}”), and there is no prior study"
     known = {each.id: each for each in report.findings}
     terms = {each.term for each in named}
+    terms |= {lexicon.term_of(codes.CARDIOMEGALY)} if HEART.search(text) else set()
     made = {
         each.change
         for each in report.comparisons
@@ -245,9 +247,10 @@ def _unsupported(text: str, sentence: Sentence, named: Sequence[Mention], cited:
         return "cites nothing"
     if sentence.section is Section.COMPARISON and sentence.grounding.attributes:
         return None
-    if wrong := _quality(text, named, cited):
+    theirs = () if rests_on_places(sentence) else named
+    if wrong := _says_nothing(text, named, sentence, cited) or _quality(text, theirs, cited):
         return wrong
-    for mention in named:
+    for mention in theirs:
         if _of(mention, [*cited.findings, *cited.resolved]) or _calcified(mention, cited):
             continue
         if mention.polarity is Polarity.NOT_ASSESSED:
@@ -259,6 +262,23 @@ def _unsupported(text: str, sentence: Sentence, named: Sequence[Mention], cited:
             continue
         return f"names {mention.term}, which nothing that it cites does"
     return _normality(text, cited, report) or _lobe(text, cited)
+
+
+def _says_nothing(text: str, named: Sequence[Mention], sentence: Sentence, cited: Cited) -> str | None:
+    """Words that name neither what they cite, nor a measurement or a change of it: no check could fail on them."""
+    grounding = sentence.grounding
+    if rests_on_places(sentence):
+        is_known = bool(named) or lexicon.NORMAL_HEART.search(text) or (HEART.search(text) and lexicon.changes(text))
+        return None if is_known else "names nothing that can be checked"
+    if not (cited.findings or cited.comparisons) or grounding.evidence_ids or grounding.attributes:
+        return None
+    words = text.casefold()
+    about = [*cited.findings, *cited.earlier]
+    measured = [one.code for each in about for one in each.measurements]
+    names = [each.concept.meaning for each in about] + [wording.noun(each.concept) for each in about]
+    names += [name for each in measured for name in (wording.quantity(each), each.meaning)]
+    is_named = bool(named) or any(each.casefold() in words for each in names)
+    return None if is_named or lexicon.changes(text) else "names nothing of what it cites"
 
 
 def _quality(text: str, named: Sequence[Mention], cited: Cited) -> str | None:

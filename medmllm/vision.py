@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from expert_models.encoder import CHANNELS, EfficientNetLiteEncoder
+from expert_models.precision import whole_precision
 
 LAYERS = (2, 3, 4)  # of the encoder's five maps: 1/8, 1/16 and 1/32 of the picture; patches lie 1/16 apart
 STRIDE = 16
@@ -42,7 +43,8 @@ class PictureEncoder(nn.Module):
         """Raises ValueError for a side that is no multiple of 32."""
         if pictures.shape[-1] % 32 or pictures.shape[-2] % 32:
             raise ValueError(f"a picture's sides must be multiples of 32, not {tuple(pictures.shape[-2:])}")
-        maps = self.body(pictures)
+        with whole_precision(pictures):
+            maps = self.body(pictures)
         size = maps[3].shape[-2:]
         grids = [_sized(convolved(maps[each]), size) for convolved, each in zip(self.across, LAYERS, strict=True)]
         layers = torch.stack([grid.flatten(2).transpose(1, 2) for grid in grids], dim=1)

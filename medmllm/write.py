@@ -4,6 +4,8 @@ Facts of the study (indication, technique, comparison, what was not assessed) ar
 findings and impression; whatever fails its checks twice, or was left out, is said in the template's words. What rests
 on a place alone is what the model sees and no expert says: it is kept where no expert contradicts, and counted. That
 something is not there is never said on such ground.
+
+A model that reads briefs adds what it sees to what the template says of the experts' findings.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from dataclasses import replace
 from dicom_io.study import Study
 from expert_models.finding import Code, Comparison, Finding, Presence
 from medmllm import lexicon
+from medmllm.brief import NO_CHEST, NOTHING_MORE
 from medmllm.errors import ModelUnavailable, Ungrounded, WriterError
 from medmllm.lexicon import Polarity
 from medmllm.parse import Answer, parse
@@ -65,18 +68,25 @@ class MllmWriter:
         leading = [each for each in base.findings if each.led_by is None]
         pictures = views_of(study, leading, base.comparisons)
         prompt = build_prompt(study, leading, base.comparisons, base.evidence, pictures)
-        draft = _draft(model, prompt, base, study, [each.frame for each in pictures])
+        frames = [each.frame for each in pictures]
+        if model.reads_prose:
+            draft = _draft(model, prompt, base, study, frames)
+        else:
+            draft = _seen(model, prompt, base, study, frames)
         kept = [sentence for sentence in draft if not _failures(sentence)]
         failed = [sentence for sentence in draft if _failures(sentence)]
         if not kept:
-            raise Ungrounded("every sentence of its answer failed the checks, twice")
+            return _without(model, base, len(failed))
         sentences = [each for each in base.sentences if each.section not in WRITTEN]
         added = 0
         for section in WRITTEN:
             own = [each for each in kept if each.section is section]
-            missing = _missing(base, own, [each for each in failed if each.section is section], section)
-            sentences += [*own, *missing]
-            added += sum(not _is_unread(each, base) for each in missing)
+            if model.reads_prose:
+                missing = _missing(base, own, [each for each in failed if each.section is section], section)
+                sentences += [*own, *missing]
+                added += sum(not _is_unread(each, base) for each in missing)
+            else:
+                sentences += _joined(base, own, section)
         seen = [each for each in kept if rests_on_places(each)]
         whole, rest = scope(base.findings), scope(base.findings, _concepts(seen))
         sentences = [replace(each, text=rest.text) if each.text == whole.text else each for each in sentences]
@@ -89,16 +99,45 @@ class MllmWriter:
         return verify(report, study)
 
 
+def _without(model: LanguageModel, base: Report, failed: int) -> Report:
+    """The template's report where no sentence of the model stands: Ungrounded, but for a model that need not add."""
+    if model.reads_prose:
+        raise Ungrounded("every sentence of its answer failed the checks, twice")
+    nothing = "The language model adds nothing to what the experts say."
+    return replace(base, notices=(*base.notices, *_notices(failed, 0, 0), nothing))
+
+
+def _seen(
+    model: LanguageModel, prompt: Prompt, base: Report, study: Study, frames: Sequence[Frame]
+) -> tuple[Sentence, ...]:
+    """What a model that reads briefs sees beyond the experts, checked; it rests on places, and on nothing else."""
+    read = parse(model.complete(prompt), (), frames)
+    if any(each.text.startswith(NO_CHEST) for each in read.sentences):
+        raise Ungrounded("it sees no chest on the picture")
+    said = tuple(each for each in read.sentences if not (_denies(each) or each.text.startswith(NOTHING_MORE)))
+    return verify(replace(base, sentences=said), study).sentences
+
+
+def _joined(base: Report, own: Sequence[Sentence], section: Section) -> list[Sentence]:
+    """What a model sees, after what experts found and before what is not there or was not looked for."""
+    template = base.section(section)
+    known = {each.id: each for each in base.findings}
+    negative = (Presence.ABSENT, Presence.NOT_ASSESSED)
+
+    def is_negative(sentence: Sentence) -> bool:
+        cited = [known[each].presence for each in sentence.grounding.finding_ids]
+        return bool(sentence.grounding.attributes) or (bool(cited) and all(each in negative for each in cited))
+
+    at = next((number for number, each in enumerate(template) if is_negative(each)), len(template))
+    return [*template[:at], *own, *template[at:]]
+
+
 def _draft(
     model: LanguageModel, prompt: Prompt, base: Report, study: Study, frames: Sequence[Frame]
 ) -> tuple[Sentence, ...]:
     """The model's checked sentences: of its first answer where that holds, else of the better of two."""
     first, problems, answer = _attempt(model, prompt, base, study, frames)
     if first and not problems:
-        return first
-    if not model.reads_prose:
-        if not first:
-            raise Ungrounded(problems[0])
         return first
     try:
         second, still, _ = _attempt(model, repair_prompt(prompt, answer, problems), base, study, frames)

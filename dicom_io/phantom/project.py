@@ -32,6 +32,8 @@ Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 WATER_PER_MM = 0.0196  # attenuation of water for a filtered 110 kV beam, about 65 keV effective
 SEEN = 0.01  # attenuation from which a device is in its mask
+LUNG_HU = -820.0  # of breathed-in lung, against which a lesion stands out
+VISIBLE = 0.15  # attenuation that a lesion must add, or take away, to be seen: a solid nodule of 9 mm does
 SLAB_MM = 6.0  # slabs this thick share one magnification: below 0.6 mm at the film's edge
 VIEWS = ("PA", "AP", "AP SUPINE", "LATERAL")
 FIELD_MM = (330.0, 435.0)  # side of the square field at the detector, least and most
@@ -44,7 +46,8 @@ class Radiograph:
     image: (rows, columns) float32 in [0, 1], brighter = denser, upright, the patient's right (lateral: the front) at
     image left. spacing_mm: at the detector. masks: bool (rows, columns): right_lung, left_lung, heart, and
     one per lesion and device by tracking id. cardiothoracic_ratio: width of the heart mask over the distance of the
-    outermost lung edges, not a number on a lateral film. devices, and the (row, column) of the tip of each that has one
+    outermost lung edges, not a number on a lateral film. contrasts: what each lesion but a large heart changes of the
+    attenuation along the ray where it changes most. devices, and the (row, column) of the tip of each that has one
     (tips, by tracking id), which may lie beyond the film's edge. markers: the letters on it.
     """
 
@@ -54,9 +57,19 @@ class Radiograph:
     masks: Mapping[str, Mask]
     lesions: tuple[Lesion, ...]
     cardiothoracic_ratio: float
+    contrasts: Mapping[str, float] = field(default_factory=dict)
     devices: tuple[Device, ...] = ()
     tips: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     markers: tuple[Marker, ...] = ()
+
+    @property
+    def visible(self) -> tuple[Lesion, ...]:
+        """The lesions that a reader of the film could see; the others are there, and no film shows them.
+
+        Half of the nodules up to 10 mm were not to be found on radiographs by readers who knew the CT (Ketai et al.,
+        "Small nodules detected on chest radiography").
+        """
+        return tuple(each for each in self.lesions if self.contrasts.get(each.tracking_id, VISIBLE) >= VISIBLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +156,7 @@ def radiograph(
         view=view,
         masks=MappingProxyType(masks),
         lesions=visit.lesions,
+        contrasts=MappingProxyType(_contrasts(visit, projector, exposure.bone_factor)),
         cardiothoracic_ratio=np.nan if beam.is_lateral else cardiothoracic_ratio(masks["heart"], lungs),
         devices=visit.devices,
         tips=MappingProxyType(tips),
@@ -177,6 +191,16 @@ def _detail(visit: Visit, projector: Projector, bone_factor: float) -> Array:
         sharp = cast(strands, projector.beam, projector.rows, projector.spacing_mm) * np.float32(weight[strands.tissue])
         total += sharp - ndimage.gaussian_filter(sharp, blur) if strands.drawn else sharp
     return total
+
+
+def _contrasts(visit: Visit, projector: Projector, bone_factor: float) -> dict[str, float]:
+    lung = np.float32(WATER_PER_MM * (1 + LUNG_HU / 1000))
+    contrasts = {}
+    for lesion in visit.lesions:
+        if lesion.kind is not LesionKind.CARDIOMEGALY:
+            added = np.where(lesion.mask, attenuation(visit.hu[lesion.box], bone_factor) - lung, np.float32(0))
+            contrasts[lesion.tracking_id] = float(np.abs(projector.integrals(added, lesion.start)).max())
+    return contrasts
 
 
 def _devices(visit: Visit, projector: Projector) -> tuple[dict[str, Array], dict[str, tuple[float, float]]]:

@@ -110,10 +110,10 @@ def phantom_films(seed: int, rows: int, spacing_mm: float, count: int = 1) -> li
 
 
 def from_phantom(seed: int, film: Radiograph) -> Film:
-    """A phantom's film: its lesions are where their masks are."""
+    """A phantom's film: its visible lesions are where their masks are."""
     masks = np.zeros((len(LABELS), *film.image.shape), bool)
     sides = np.zeros((len(LABELS), 2), np.float32)
-    for lesion in film.lesions:
+    for lesion in film.visible:
         if lesion.kind in KINDS:
             label = LABELS.index(KINDS[lesion.kind])
             masks[label] |= film.masks[lesion.tracking_id]

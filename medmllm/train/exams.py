@@ -1,7 +1,8 @@
 """Patients as the model learns from them: a film, the one before it, and what is true of both.
 
-Synthetic patients are drawn here, real films come from medmllm/train/films.py. Drawing a patient takes seconds, so each
-is kept as one file (npz) in a folder and never drawn twice.
+Synthetic patients are drawn here; what no reader of a film could see is not true of it. Real films come from
+medmllm/train/films.py. Drawing a patient takes seconds, so each is kept as one file (npz) in a folder and never drawn
+twice.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_io.phantom.lesion import LesionKind
-from dicom_io.phantom.patient import Visit, draw_patient
+from dicom_io.phantom.patient import draw_patient
 from dicom_io.phantom.project import Radiograph, radiograph
 
 SIDE = 256  # rows and columns of a film
@@ -104,12 +105,12 @@ def _drawn(seed: int) -> Iterator[Exam]:
             for at, (visit, view) in enumerate(zip((then, now), views, strict=True))
         ]
         here = {lesion.tracking_id for lesion in now.lesions}
-        before = _film(films[0], then, {})
+        before = _film(films[0], {})
         gone = tuple(each for each in before.lesions if each.name not in here)
-        yield Exam(seed, days, before, _film(films[1], now, now.changes), gone)
+        yield Exam(seed, days, before, _film(films[1], now.changes), gone)
 
 
-def _film(film: Radiograph, visit: Visit, changes: Mapping[str, str]) -> Film:
+def _film(film: Radiograph, changes: Mapping[str, str]) -> Film:
     lesions = tuple(
         Drawn(
             each.tracking_id,
@@ -120,8 +121,7 @@ def _film(film: Radiograph, visit: Visit, changes: Mapping[str, str]) -> Film:
             each.volume_ml,
             changes.get(each.tracking_id),
         )
-        for each in visit.lesions
-        if each.tracking_id in film.masks
+        for each in film.visible
     )
     outlines = np.stack([film.masks[name] for name in (*ANATOMY, *(each.name for each in lesions))])
     picture = np.round(film.image * 255).astype(np.uint8)

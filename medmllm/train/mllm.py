@@ -1,7 +1,8 @@
 """The recipe of our own model: `align`, with the picture encoder as the experts left it, then `instruct`, all of it.
 
-The decoder is small and starts from nothing, so it learns in both stages; a decoder that comes with weights is left
-alone in `align`. Batches are drawn from (seed, step), so that an interrupted run goes on as if it had not been.
+The decoder is small and starts from nothing, so it learns in both stages; one that comes with weights is held in
+`align` and gets adapters in `instruct` (medmllm/train/decoders.py). Batches are drawn from (seed, step), so that an
+interrupted run goes on as if it had not been.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +24,10 @@ from expert_models.card import Card, checked_weights, packaged_card
 from expert_models.precision import half_precision, training_device
 from expert_models.train.checkpoint import Curve, Training
 from expert_models.train.publish import draw_curve
-from medmllm.brief import PICTURE, REGION, SLICE, VOLUME
-from medmllm.model import Images, Regions, WetreadConfig, WetreadForReporting
+from medmllm.model import Images, Regions, WetreadConfig, WetreadForReporting, voices
 from medmllm.processor import Batch, WetreadProcessor
-from medmllm.tokens import SEG, make_tokenizer
+from medmllm.tokens import make_tokenizer, placeholders
+from medmllm.train import decoders
 from medmllm.train.exams import Exam, exams
 from medmllm.train.films import training_films
 from medmllm.train.tasks import draw_task
@@ -36,6 +36,7 @@ from medmllm.train.varied import varied
 START = "cxr-findings"  # the expert whose encoder the picture encoder starts from
 VOCABULARY = 1024
 TASKS = 2  # of an exam in a batch: to vary its films costs more than to speak of them
+PARTS = 3  # of a step's inputs, by length
 TEXTS = 4000  # inputs whose words the tokenizer is made of
 
 Progress = Callable[[str], None]
@@ -84,9 +85,7 @@ def new_model(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    markers = {"picture": PICTURE, "volume": VOLUME, "slice": SLICE, "region": REGION, "seg": SEG}
-    ids: dict[str, Any] = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(each) for name, each in markers.items()}
-    model = WetreadForReporting(WetreadConfig(decoder, slabs=0, **ids))
+    model = WetreadForReporting(WetreadConfig(decoder, slabs=0, **placeholders(tokenizer)))
     start_from(model, packaged_card(START))
     return model
 
@@ -106,29 +105,41 @@ def train_mllm(
     *,
     patients: int,
     data: Path | None = None,
+    decoder: Path | None = None,
     steps: int | None = None,
     batch: int | None = None,
     progress: Progress = lambda _: None,
 ) -> Path:
     """Run one stage in the folder `out` and return the folder of the model that it made, beside its curve.
 
-    data: folder of packs whose real films are learned from as well. Tokenizer, exams and checkpoints are kept in out.
-    ValueError for `instruct` before `align` has ended there.
+    data: folder of packs whose real films are learned from as well. decoder: folder of a language model to begin with,
+    instead of the small one; `instruct` goes on with it by itself. Tokenizer, exams and checkpoints are kept in out.
+    ValueError for `instruct` before `align` has ended there, or with another decoder, and for a decoder that cannot be
+    used; ImportError without the package that `instruct` needs for one.
     """
     plan = {each.stage: each for each in (ALIGN, INSTRUCT)}[stage]
     plan = replace(plan, steps=steps or plan.steps, batch=batch or plan.batch)
     start = out / ALIGN.stage
     if plan.stage == INSTRUCT.stage and not (start / "model.safetensors").is_file():
         raise ValueError(f"{INSTRUCT.stage} begins with the model of {ALIGN.stage}, which is not in {out.name}")
-    at_hand = list(exams(range(patients), out / "exams", progress))
-    if data is not None:
-        at_hand += training_films(data, out / "films")
+    begun = None
     if plan.stage == INSTRUCT.stage:
         processor = WetreadProcessor.from_pretrained(str(start))
         model = WetreadForReporting.from_pretrained(str(start))
-    else:
+        decoders.check_continues(model, decoder)
+        begun = model, processor
+    elif decoder is not None:
+        model, words = decoders.model_with(decoder)
+        start_from(model, packaged_card(START))
+        begun = model, WetreadProcessor.of(model, words)
+        plan = replace(plan, frozen=(*plan.frozen, "decoder"))
+    at_hand = list(exams(range(patients), out / "exams", progress))
+    if data is not None:
+        at_hand += training_films(data, out / "films")
+    if begun is None:
         model = new_model(tokenizer := new_tokenizer(at_hand))
-        processor = WetreadProcessor.of(model, tokenizer)
+        begun = model, WetreadProcessor.of(model, tokenizer)
+    model, processor = begun
     curve = train_stage(model, processor, at_hand, plan, out, progress, training_device())
     made = out / plan.stage
     model.save_pretrained(str(made))
@@ -148,16 +159,27 @@ def train_stage(
     progress: Progress,
     device: torch.device | str = "cpu",
 ) -> Curve:
-    """Train one stage to its end; the model has its averaged weights then. A run in `out` goes on where it stopped."""
+    """Train one stage to its end; the model has its averaged weights then. A run in `out` goes on where it stopped.
+
+    A decoder that came with weights learns by adapters, which are merged into it at the end, unless it is held.
+    """
+    begun = decoders.came_from(model)
+    if begun and "decoder" not in plan.frozen:
+        decoders.add_adapters(model, plan.seed)
     model.to(torch.device(device))  # type: ignore[arg-type]
     held = [part for name in plan.frozen for part in [model.get_submodule(name)]]
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     for part in held:
         part.requires_grad_(False)
+    learning = decoders.Learning(model, processor.tokenizer) if begun else None
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=plan.rate, weight_decay=0.02, betas=(0.9, 0.98))
-    run = Training(out / f"{plan.stage}.safetensors", model, optimizer, plan)
+    optimizer = torch.optim.AdamW(
+        learning.groups() if learning else trained, lr=plan.rate, weight_decay=0.02, betas=(0.9, 0.98)
+    )
+    run = Training(out / f"{plan.stage}.safetensors", model, optimizer, f"{plan} of decoder {begun}" if begun else plan)
+    if learning:
+        progress(f"{plan.stage}: {learning.weights:,} of {model.num_parameters():,} weights learn")
     batches = _Batches(processor, at_hand, plan, run.done)
     workers = (os.cpu_count() or 1) - 1 if torch.device(device).type == "cuda" else 0
     for step, drawn in enumerate(DataLoader(batches, batch_size=None, num_workers=workers), run.done):
@@ -167,32 +189,48 @@ def train_stage(
         model.train()
         for part in held:
             part.eval()
-        batch = on(drawn, device)
-        with half_precision(str(device), depthwise=True):
-            out_ = model(
-                batch.input_ids,
-                batch.attention_mask,
-                batch.labels,
-                batch.images,
-                batch.regions,
-                mask_owners=batch.mask_owners,
-                mask_targets=batch.mask_targets,
-            )
         optimizer.zero_grad()
-        out_.loss.backward()
+        loss = learned(model, [on(each, device) for each in drawn])
+        if learning:
+            learning.hold()
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
-        run.took(out_.loss, min(plan.average, (step + 1) / (step + 21)))
+        run.took(loss, min(plan.average, (step + 1) / (step + 21)))
         if run.done % 10 == 0:
             progress(f"{plan.stage}: step {run.done}/{plan.steps} loss {run.recent_loss(10):.4f}")
         if run.done % plan.checkpoint_every == 0 or run.done == plan.steps:
             run.keep()
     model.load_state_dict(run.averaged)
+    decoders.merge_adapters(model)
     model.to(torch.device("cpu")).eval()  # type: ignore[arg-type]
     return run.curve
 
 
-class _Batches(Dataset[Batch]):
+def learned(model: WetreadForReporting, parts: Sequence[Batch]) -> Tensor:
+    """The loss of a step, whose gradients are added to the model's, one part of its inputs after the other."""
+    words = [voices(each.labels) for each in parts if each.labels is not None]
+    masks = [0 if each.mask_owners is None else len(each.mask_owners) for each in parts]
+    total = torch.zeros((), device=model.device)
+    for part, voice, drawn in zip(parts, words, masks, strict=True):
+        with half_precision(model.device.type):
+            out = model(
+                part.input_ids,
+                part.attention_mask,
+                part.labels,
+                part.images,
+                part.regions,
+                mask_owners=part.mask_owners,
+                mask_targets=part.mask_targets,
+            )
+        loss = out.word_loss * (voice / sum(words))
+        if drawn:
+            loss = loss + out.mask_loss * (drawn / sum(masks))
+        loss.backward()
+        total += loss.detach()
+    return total
+
+
+class _Batches(Dataset[list[Batch]]):
     """The inputs of every step that is left; where there is a GPU, all other processors draw them ahead of it."""
 
     def __init__(self, processor: WetreadProcessor, at_hand: Sequence[Exam], plan: Plan, done: int) -> None:
@@ -201,17 +239,18 @@ class _Batches(Dataset[Batch]):
     def __len__(self) -> int:
         return max(0, self._plan.steps - self._done)
 
-    def __getitem__(self, number: int) -> Batch:
+    def __getitem__(self, number: int) -> list[Batch]:
         return drawn_batch(self._processor, self._at_hand, self._plan, self._done + number)
 
 
-def drawn_batch(processor: WetreadProcessor, at_hand: Sequence[Exam], plan: Plan, step: int) -> Batch:
-    """The inputs of one step."""
+def drawn_batch(processor: WetreadProcessor, at_hand: Sequence[Exam], plan: Plan, step: int) -> list[Batch]:
+    """The inputs of one step, in parts of like length: a question would be padded to the length of a report."""
     random = np.random.default_rng([plan.seed, step, 101])
     exams_ = [varied(at_hand[each], random) for each in random.integers(len(at_hand), size=-(-plan.batch // TASKS))]
-    return processor.batch(
-        [draw_task(exams_[number // TASKS], int(random.integers(1 << 30))) for number in range(plan.batch)]
-    )
+    inputs = [draw_task(exams_[number // TASKS], int(random.integers(1 << 30))) for number in range(plan.batch)]
+    inputs.sort(key=lambda each: len(each.text) + len(each.answer or ""))
+    size = -(-len(inputs) // PARTS)
+    return [processor.batch(inputs[first : first + size]) for first in range(0, len(inputs), size)]
 
 
 def on(batch: Batch, device: torch.device | str) -> Batch:

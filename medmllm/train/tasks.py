@@ -15,23 +15,24 @@ import numpy.typing as npt
 
 from dicom_io.study import Request, Study
 from expert_models import codes
-from expert_models.finding import Box, Code, Comparison, Finding, Presence, Region
+from expert_models.finding import Box, Change, Code, Comparison, Finding, Presence, Region
 from medmllm import wording
-from medmllm.brief import REGION, Brief, brief
+from medmllm.brief import NO_CHEST, NOTHING_MORE, REGION, Brief, brief
 from medmllm.grammar import box_text
 from medmllm.processor import Input, Place
 from medmllm.report import Section, Sentence
 from medmllm.template import TemplateWriter
 from medmllm.tokens import SEG
+from medmllm.train.calling import draw_call
 from medmllm.train.exams import Exam
 from medmllm.train.told import told
-from medmllm.train.truth import TRUTH, comparisons_of, findings_of, study_of
+from medmllm.train.truth import comparisons_of, findings_of, study_of
 from medmllm.views import to_grid
+from rag.evidence import Citation, Evidence
 
 WRITTEN = (Section.FINDINGS, Section.IMPRESSION)
-NO_CHEST = "The picture shows no chest to report on"
 WHOLE = "<box>[[0,0,999,999]]</box>"
-TASKS = {"report": 0.3, "unaided": 0.25, "name": 0.13, "where": 0.16, "ask": 0.16}
+TASKS = {"report": 0.25, "unaided": 0.19, "name": 0.09, "where": 0.13, "ask": 0.11, "became": 0.14, "call": 0.09}
 INDICATIONS = (
     "cough",
     "fever and cough for a week",
@@ -46,6 +47,11 @@ INDICATIONS = (
 )
 THERE = 0.75  # of questions for a place
 ASKED_OF_PRESENT = 0.4  # of the other questions, beside those that meet it by chance
+ASKED_OF_CHANGED = 0.8  # of questions for a change: most diseases are on neither film, and "no" would do for them
+WITH_PRIOR = {"became": 0.9}  # of inputs of a task; of all others
+WITH_PRIOR_ELSE = 0.6
+MOST_EVIDENCE = 5  # passages of a report
+NO_CITATION = Citation("", "", "", 0, "", 0, 0)
 NO_FILM = 0.06  # of all inputs
 
 Random = np.random.Generator
@@ -55,7 +61,8 @@ def draw_task(exam: Exam, number: int, with_prior: bool | None = None, task: str
     """One input with its answer. with_prior, task: None draws them; a task is one of TASKS."""
     random = np.random.default_rng([exam.seed, number, 97])
     task = task or str(random.choice(list(TASKS), p=list(TASKS.values())))
-    with_prior = bool(random.random() < 0.6) if with_prior is None else with_prior
+    share = WITH_PRIOR.get(task, WITH_PRIOR_ELSE)
+    with_prior = bool(random.random() < share) if with_prior is None else with_prior
     study = study_of(exam, with_prior)
     findings = findings_of(exam.now, study.series[0].uid)
     comparisons = comparisons_of(exam, findings) if with_prior else ()
@@ -71,7 +78,13 @@ def draw_task(exam: Exam, number: int, with_prior: bool | None = None, task: str
         case "where":
             return _where(exam, study, findings, random)
         case "ask":
-            return _ask(exam, study, findings, comparisons, random)
+            return _ask(exam, study, findings, random)
+        case "became" if exam.then:
+            return _what_became(exam, study, findings, comparisons, random)
+        case "became":  # of a real film no earlier one is at hand
+            return _ask(exam, study, findings, random)
+        case "call":
+            return draw_call(exam, number, with_prior=with_prior)
     raise ValueError(f"{task!r} is no task")
 
 
@@ -101,7 +114,7 @@ def _report(
     What they do not speak of is seen: its sentences have no number and no id, but the place that they speak of.
     """
     given, seen, changes = told(findings, comparisons, random)
-    return reported(exam, _requested(study, random), given, seen, changes)
+    return reported(exam, _requested(study, random), given, seen, changes, _looked_up(given, random))
 
 
 def _unaided(exam: Exam, study: Study, findings: Sequence[Finding], comparisons: Sequence[Comparison]) -> Input:
@@ -115,31 +128,42 @@ def reported(
     given: Sequence[Finding],
     seen: Sequence[Finding],
     comparisons: Sequence[Comparison],
+    evidence: Sequence[Evidence] = (),
 ) -> Input:
-    """The template's report on both, which cites what was given and places what was seen."""
-    ids = {each.id for each in given}
+    """The template's report on what was seen, every sentence with its place; what was given is told, and not repeated.
+
+    The template says what experts found, and quotes the passages, better than any model could copy it.
+    """
     bare = [replace(each, measurements=()) for each in seen if each.concept not in codes.ANATOMY]
     theirs = [each for each in comparisons if _is_of(each, given)]
     changes = [
-        each if each in theirs else replace(each, prior_finding=_bare(each.prior_finding), growth=None)
+        replace(each, prior_finding=_bare(each.prior_finding), growth=None)
         for each in comparisons
+        if each not in theirs
     ]
-    known = {each.id: each for each in (*given, *seen)}
+    known = {each.id: each for each in bare}
     chest = _chest(exam)
-    written = TemplateWriter().write(study, [*given, *bare], changes, ()).sentences
-    lines = []
-    for each in written:
-        cited = (*each.grounding.finding_ids, *each.grounding.comparison_ids)
-        is_said = each.section in WRITTEN and not each.grounding.attributes
-        if not is_said or any(known[id_].presence is Presence.NOT_ASSESSED for id_ in each.grounding.finding_ids):
-            continue  # what was not assessed is a fact of the study, which the template states
-        if set(cited) <= ids | {one.id for one in theirs}:
-            lines.append(f"{each.section} | {each.text} | {' '.join(cited)}")
-        else:
-            lines.append(f"{each.section} | {_placed(each, known, chest, exam.now.picture.shape)} | -")
-    made = brief(study, given, theirs, ())
+    lines: dict[Section, list[str]] = {section: [] for section in WRITTEN}
+    for each in TemplateWriter().write(study, bare, changes, ()).sentences if bare or changes else ():
+        if each.section in WRITTEN and not each.grounding.attributes:
+            placed = _placed(_alone(each, study), known, chest, exam.now.picture.shape)
+            lines[each.section].append(f"{each.section} | {placed} | -")
+    answer = [
+        line
+        for section in WRITTEN
+        for line in lines[section] or [f"{section} | {NOTHING_MORE} <ref>in the chest</ref>{chest}. | -"]
+    ]
+    made = brief(study, given, theirs, evidence)
     regions = [_place(exam, each) for each in made.regions]
-    return _input(exam, study, made, "\n".join(lines), regions=regions)
+    return _input(exam, study, made, "\n".join(answer), regions=regions)
+
+
+def _alone(sentence: Sentence, study: Study) -> Sentence:
+    """As it can be said beside others: of "the prior study", how long ago that was is said elsewhere; of no whole."""
+    text = sentence.text.replace("No abnormality among those assessed: no ", "No ")
+    for prior in study.priors:
+        text = text.replace(wording.earlier_study(study, prior.uid), "the prior study")
+    return replace(sentence, text=text)
 
 
 def _requested(study: Study, random: Random) -> Study:
@@ -148,12 +172,23 @@ def _requested(study: Study, random: Random) -> Study:
     return replace(study, request=Request(words)) if words else study
 
 
+def _looked_up(given: Sequence[Finding], random: Random) -> list[Evidence]:
+    """Passages for what experts found, more often than not; what they are about does not matter."""
+    doubtful = (Presence.PRESENT, Presence.INDETERMINATE)
+    found = [each.id for each in given if each.presence in doubtful and each.concept not in codes.ANATOMY]
+    if not found or random.random() < 0.4:
+        return []
+    about = [str(random.choice(found)) for _ in range(int(random.integers(1, MOST_EVIDENCE + 1)))]
+    return [Evidence(f"e{number}", "", NO_CITATION, 1.0, (id_,)) for number, id_ in enumerate(about, 1)]
+
+
 def _is_of(comparison: Comparison, given: Sequence[Finding]) -> bool:
-    """Whether experts said it: its finding is theirs, or what resolved is of a kind that they speak of."""
+    """Whether experts said it: its finding is theirs, or what resolved is of a kind that they assessed."""
     if comparison.finding_id:
         return any(each.id == comparison.finding_id for each in given)
     gone = comparison.prior_finding
-    return gone is not None and any(each.concept == gone.concept for each in given)
+    read = [each for each in given if each.presence is not Presence.NOT_ASSESSED]
+    return gone is not None and any(each.concept == gone.concept for each in read)
 
 
 def _bare(finding: Finding | None) -> Finding | None:
@@ -215,40 +250,60 @@ def _where(exam: Exam, study: Study, findings: Sequence[Finding], random: Random
     return _input(exam, study, made, answer, segments=[_place(exam, asked.regions[0])])
 
 
-def _ask(
-    exam: Exam, study: Study, findings: Sequence[Finding], comparisons: Sequence[Comparison], random: Random
-) -> Input:
-    """Is it there, on which side, how many kinds, what became of it?"""
+def _ask(exam: Exam, study: Study, findings: Sequence[Finding], random: Random) -> Input:
+    """Is it there, and on which side?"""
     diseases = [each for each in findings if each.concept not in codes.ANATOMY]
     present = [each for each in diseases if each.presence is Presence.PRESENT]
     asked = _one(present if present and random.random() < ASKED_OF_PRESENT else diseases, random)
     noun = wording.noun(asked.concept)
     is_there = asked.presence is Presence.PRESENT
-    match int(random.integers(3)) if exam.then else 0:  # of a real film neither the side nor an earlier one is known
-        case 0:
-            question, answer = f"is there {noun}", "yes" if is_there else "no"
-        case 1:
-            sides = sorted({each.side.value for each in diseases if each.concept == asked.concept and each.side})
-            question = f"on which side is the {noun}"
-            answer = " and ".join(sides) if sides else "on both sides" if is_there else f"there is no {noun}"
-        case _:
-            question = f"what became of the {noun}"
-            answer = _became(asked, study, comparisons, {each.id: each for each in findings})
+    if exam.then is None or random.random() < 0.5:  # of a real film the side is not known
+        question, answer = f"is there {noun}", "yes" if is_there else "no"
+    else:
+        sides = sorted({each.side.value for each in diseases if each.concept == asked.concept and each.side})
+        question = f"on which side is the {noun}"
+        answer = " and ".join(sides) if sides else "on both sides" if is_there else f"there is no {noun}"
     return _input(exam, study, brief(study, (), (), (), question), answer)
+
+
+def _what_became(
+    exam: Exam, study: Study, findings: Sequence[Finding], comparisons: Sequence[Comparison], random: Random
+) -> Input:
+    """What became of it: of a disease that changed, most often, each kind of change as often as another."""
+    known = {each.id: each for each in findings}
+    true = comparisons_of(exam, tuple(findings))
+    by_change: dict[Change, list[Code]] = {}
+    for each in true:
+        if subject := known.get(each.finding_id or "") or each.prior_finding:
+            by_change.setdefault(each.change, []).append(subject.concept)
+    diseases = [each.concept for each in findings if each.concept not in codes.ANATOMY]
+    if by_change and random.random() < ASKED_OF_CHANGED:
+        kinds = list(by_change)
+        diseases = by_change[kinds[int(random.integers(len(kinds)))]]
+    concept = diseases[int(random.integers(len(diseases)))]
+    return _asked_what_became(exam, study, concept, comparisons, known)
 
 
 def _one(findings: Sequence[Finding], random: Random) -> Finding:
     return findings[int(random.integers(len(findings)))]
 
 
-def _became(asked: Finding, study: Study, comparisons: Sequence[Comparison], known: dict[str, Finding]) -> str:
+def _asked_what_became(
+    exam: Exam, study: Study, concept: Code, comparisons: Sequence[Comparison], known: dict[str, Finding]
+) -> Input:
+    question = f"what became of the {wording.noun(concept)}"
+    made = brief(study, (), (), (), question)
+    return _input(exam, study, made, _became(concept, study, comparisons, known))
+
+
+def _became(concept: Code, study: Study, comparisons: Sequence[Comparison], known: dict[str, Finding]) -> str:
     if not study.priors:
         return "there is no prior study to compare with"
     for each in comparisons:
         subject = known.get(each.finding_id or "") or each.prior_finding
-        if subject is not None and subject.concept == asked.concept:
+        if subject is not None and subject.concept == concept:
             return each.change.value
-    return f"no {wording.noun(asked.concept)} is seen on either study"
+    return f"no {wording.noun(concept)} is seen on either study"
 
 
 def _no_film(study: Study, exam: Exam, random: Random, task: str) -> Input:
@@ -296,10 +351,7 @@ def what_became(exam: Exam, concept: Code, with_prior: bool = True) -> Input:
     study = study_of(exam, with_prior)
     findings = findings_of(exam.now, study.series[0].uid)
     comparisons = comparisons_of(exam, findings) if study.priors else ()
-    asked = Finding("f", concept, Presence.ABSENT, TRUTH)
-    answer = _became(asked, study, comparisons, {each.id: each for each in findings})
-    question = f"what became of the {wording.noun(concept)}"
-    return _input(exam, study, brief(study, (), (), (), question), answer)
+    return _asked_what_became(exam, study, concept, comparisons, {each.id: each for each in findings})
 
 
 def where_is_anatomy(exam: Exam) -> list[Input]:

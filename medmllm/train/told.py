@@ -1,4 +1,7 @@
-"""The truth of an exam as experts would tell it: of some things or of all, with doubts, by side, with measurements."""
+"""The truth of an exam as experts would tell it: of some things or of all, with doubts, by side, with measurements.
+
+What no expert could assess is told as such, and is left to be seen as well.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,33 @@ from dataclasses import replace
 import numpy as np
 
 from expert_models import codes
-from expert_models.finding import Change, Comparison, Finding, Measurement, Presence, Side
+from expert_models.finding import Change, Code, Comparison, Finding, Measurement, Presence, Side
+from medmllm.train.truth import TRUTH
 
-SHARES = {"all": 0.35, "anatomy": 0.25, "some": 0.2, "none": 0.2}  # of reports, by what experts speak of
-UNSURE, UNREAD = 0.1, 0.06  # of their findings
+# Of reports, by what experts speak of; "packaged": of everything, as the experts that ship do.
+SHARES = {"packaged": 0.4, "all": 0.1, "anatomy": 0.15, "some": 0.25, "none": 0.1}
+UNSURE, UNREAD = 0.1, 0.06  # of their findings, and of the kinds that they speak of
 BY_SIDE = 0.4  # of reports: a finding for each side
 OPACITY = 0.4  # of reports: a consolidation is told as an opacity
+NEVER_READ = (codes.LUNG_NODULE, codes.ATELECTASIS)  # by the experts that ship (docs/models/cxr-findings.md)
+SELDOM_READ = (codes.LUNG_MASS, codes.PNEUMOTHORAX)  # told as possible when strong, else not assessed
+STRONG = 0.5  # of those that are there
 REASONS = (
     "its outline is not sure enough",
     "the network has not been shown to be right about it",
     "the score is too near to the threshold",
     "two networks disagree about it",
+    "no strong sign is seen, and how often the expert misses one on real radiographs is not known",
+    "where the truth is known, the answers of the expert were hardly better than a guess",
 )
-ONE_SIDED = (codes.LUNG_NODULE, codes.LUNG_MASS, codes.CONSOLIDATION, codes.PLEURAL_EFFUSION, codes.PNEUMOTHORAX)
+ONE_SIDED = (
+    codes.LUNG_NODULE,
+    codes.LUNG_MASS,
+    codes.CONSOLIDATION,
+    codes.LUNG_OPACITY,
+    codes.PLEURAL_EFFUSION,
+    codes.PNEUMOTHORAX,
+)
 
 Random = np.random.Generator
 Told = tuple[tuple[Finding, ...], tuple[Finding, ...], tuple[Comparison, ...]]
@@ -28,29 +45,32 @@ Told = tuple[tuple[Finding, ...], tuple[Finding, ...], tuple[Comparison, ...]]
 
 def told(findings: Sequence[Finding], comparisons: Sequence[Comparison], random: Random) -> Told:
     """What experts say, what is left to be seen, and what became of both; numbered anew, what they say first."""
-    given, seen = _shared(findings, random)
-    is_opacity, is_sided = random.random() < OPACITY, random.random() < BY_SIDE
+    share = str(random.choice(list(SHARES), p=list(SHARES.values())))
+    given, seen = _shared(findings, share, random)
+    is_packaged = share == "packaged"
+    is_opacity, is_sided = is_packaged or random.random() < OPACITY, is_packaged or random.random() < BY_SIDE
+    unread = _unread(given, is_packaged, random)
+    seen += [each for each in given if each.concept in unread]
     ratio = next((one for each in given if (one := each.measurement(codes.CARDIOTHORACIC_RATIO))), None)
-    said = [_said(each, ratio, is_opacity, random) for each in given]
+    said = [_said(each, ratio, is_opacity, random) for each in given if each.concept not in unread]
+    said = [one for each in said for one in (_sided(each) if is_packaged else [each])]
+    said += [_not_assessed(_named(concept, is_opacity), random) for concept in unread]
     beside = [other for each in said if is_sided for other in _other_side(each, said)]
     numbers = {each.id: f"f{number}" for number, each in enumerate((*said, *beside, *seen), 1)}
-    unread = {each.id for each in said if each.presence is Presence.NOT_ASSESSED}
-    kept = [each for each in comparisons if each.finding_id not in unread]
     return (
         tuple(replace(each, id=numbers[each.id]) for each in (*said, *beside)),
         tuple(replace(each, id=numbers[each.id]) for each in seen),
         tuple(
             replace(each, id=f"c{number}", finding_id=numbers[each.finding_id] if each.finding_id else None)
-            for number, each in enumerate((_measured(each, findings) for each in kept), 1)
+            for number, each in enumerate((_measured(each, findings) for each in comparisons), 1)
         ),
     )
 
 
-def _shared(findings: Sequence[Finding], random: Random) -> tuple[list[Finding], list[Finding]]:
+def _shared(findings: Sequence[Finding], share: str, random: Random) -> tuple[list[Finding], list[Finding]]:
     """What experts speak of, whole kinds at a time, and the rest."""
-    share = str(random.choice(list(SHARES), p=list(SHARES.values())))
     anatomy = {*codes.ANATOMY, codes.CARDIOMEGALY}
-    if share == "all":
+    if share in ("all", "packaged"):
         spoken_of = {each.concept for each in findings}
     elif share == "anatomy":
         spoken_of = anatomy
@@ -63,19 +83,43 @@ def _shared(findings: Sequence[Finding], random: Random) -> tuple[list[Finding],
     return given, [each for each in findings if each.concept not in spoken_of]
 
 
+def _unread(given: Sequence[Finding], is_packaged: bool, random: Random) -> list[Code]:
+    """The kinds that experts could not assess."""
+    there = {each.concept for each in given if each.presence is Presence.PRESENT}
+    unread = []
+    for concept in dict.fromkeys(each.concept for each in given if each.concept not in codes.ANATOMY):
+        seldom = concept in SELDOM_READ and not (concept in there and random.random() < STRONG)
+        is_never = is_packaged and (concept in NEVER_READ or seldom)
+        if is_never or random.random() < UNREAD:
+            unread.append(concept)
+    return unread
+
+
 def _said(finding: Finding, ratio: Measurement | None, is_opacity: bool, random: Random) -> Finding:
     """One finding as its expert puts it."""
     if finding.concept in codes.ANATOMY:
         return replace(finding, measurements=_diameters(ratio, random)) if finding.concept == codes.HEART else finding
-    if is_opacity and finding.concept == codes.CONSOLIDATION:
-        finding = replace(finding, concept=codes.LUNG_OPACITY)
-    doubt = random.random()
-    if doubt < UNREAD:
-        reason = REASONS[int(random.integers(len(REASONS)))]
-        return replace(finding, presence=Presence.NOT_ASSESSED, reason=reason, side=None, regions=(), measurements=())
-    if doubt < UNREAD + UNSURE:
-        return replace(finding, presence=Presence.INDETERMINATE, probability=float(random.uniform(0.1, 0.8)))
+    finding = replace(finding, concept=_named(finding.concept, is_opacity))
+    if random.random() < UNSURE:
+        sure = float(random.uniform(0.1, 0.8)) if random.random() < 0.7 else None
+        return replace(finding, presence=Presence.INDETERMINATE, probability=sure)
     return finding
+
+
+def _named(concept: Code, is_opacity: bool) -> Code:
+    return codes.LUNG_OPACITY if is_opacity and concept == codes.CONSOLIDATION else concept
+
+
+def _not_assessed(concept: Code, random: Random) -> Finding:
+    reason = REASONS[int(random.integers(len(REASONS)))]
+    return Finding(f"{concept.value} unread", concept, Presence.NOT_ASSESSED, TRUTH, reason=reason)
+
+
+def _sided(finding: Finding) -> list[Finding]:
+    """What is absent, for each side where there are two."""
+    if finding.concept not in ONE_SIDED or finding.presence is not Presence.ABSENT:
+        return [finding]
+    return [replace(finding, id=f"{finding.id} {side}", side=side) for side in (Side.RIGHT, Side.LEFT)]
 
 
 def _other_side(finding: Finding, said: Sequence[Finding]) -> list[Finding]:

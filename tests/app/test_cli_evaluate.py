@@ -80,13 +80,18 @@ def test_our_own_model_is_scored_for_machines_and_for_people(tmp_path: Path, mon
     done = CliRunner().invoke(app, [*arguments, "--json"], catch_exceptions=False)
     told = json.loads(done.stdout)
     assert (told["suite"], told["source"]) == ("controls", source)
-    blank = {"name": "blank/abnormal", "value": 0.0, "low": 0.0, "high": 0.0, "n": 1}
-    assert told["metrics"] == [blank | {"name": "noise/abnormal"}, blank]
-    people = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
-    assert [" ".join(line.split()) for line in people.splitlines()] == [
-        "noise/abnormal 0.000 [0.000, 0.000] n=1",
-        "blank/abnormal 0.000 [0.000, 0.000] n=1",
+    names = [
+        "noise/abnormal",
+        "blank/abnormal",
+        *(f"expert_call/{each}" for each in ("accuracy", "needless", "repeated")),
     ]
+    assert [each["name"] for each in told["metrics"]] == names
+    assert [each["value"] for each in told["metrics"][:2]] == [0, 0]
+    assert [each["n"] for each in told["metrics"]] == [1, 1, 4, 4, 4]
+    people = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+    lines = [" ".join(line.split()) for line in people.splitlines()]
+    assert lines[:2] == ["noise/abnormal 0.000 [0.000, 0.000] n=1", "blank/abnormal 0.000 [0.000, 0.000] n=1"]
+    assert [line.split()[0] for line in lines] == names
 
 
 @pytest.mark.parametrize("suite", SUITES)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
 import pytest
 
+from dicom_io.phantom.lesion import Lesion
 from dicom_io.phantom.patient import LesionKind, Visit, draw_patient
 from dicom_io.phantom.project import (
+    VISIBLE,
     Beam,
     Projector,
     Radiograph,
@@ -112,6 +115,21 @@ def test_every_lesion_casts_its_shadow_inside_the_chest(visit: Visit, film: Radi
         shadow = film.masks[lesion.tracking_id]
         assert shadow.any()
         assert (shadow & lungs).sum() > 0.5 * shadow.sum(), lesion.tracking_id
+
+
+def test_what_a_lesion_adds_is_its_path_times_its_attenuation(visit: Visit) -> None:
+    """By hand: a ball of radius 12 mm at +30 HU in lung adds 24 mm x 0.0196 / mm x 0.85 = 0.40 on its longest ray."""
+    nothing, ball = sphere_visit((30.0, -20.0, 10.0), 12.0)
+    solid = Lesion("ball", LesionKind.NODULE, "left", None, "solid", 24.0, 24.0, 7.2, (0, 0, 0), ball)
+    lungs = np.zeros(ball.shape, bool)
+    lungs[20:100, 20:100, 20:100] = True
+    names = {"right_lung": lungs & ~ball, "left_lung": lungs & ~ball}
+    names |= {"mediastinum": ~lungs, "heart": ball, "abdomen": np.zeros_like(lungs)}
+    for hu, added in ((30, 0.40), (-630, 0.09)):  # solid, and ground glass: 24 x 0.0196 x 0.19
+        voxels = np.where(ball, hu, np.where(lungs, -820, 0)).astype(np.int16)
+        shown = radiograph(replace(nothing, hu=voxels, structures=names, lesions=(solid,)), rows=128, seed=1)
+        assert shown.contrasts["ball"] == pytest.approx(added, rel=0.1)
+        assert shown.visible == ((solid,) if added > VISIBLE else ())
 
 
 def test_a_pneumothorax_widens_no_lung_outline(visit: Visit, film: Radiograph) -> None:

@@ -23,6 +23,7 @@ class Says:
     """A model that says one text, with an end or cut before it."""
 
     config = SimpleNamespace(slabs=0, seg_token_id=TOKENIZER.convert_tokens_to_ids("<SEG>"))
+    decoder = None
 
     def __init__(self, text: str) -> None:
         self._ids = TOKENIZER(text, add_special_tokens=False)["input_ids"]

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from dicom_io.study import Study
 from expert_models import codes
 from expert_models.finding import Code, ExpertTag, Finding, Measurement, Presence, Side
 from medmllm import wording
+from medmllm.impression import impression
 from medmllm.statements import absent_names, finding_statements
 
 TAG = ExpertTag("fake", "1")
@@ -41,3 +44,12 @@ def test_measurements_of_the_aorta_read_as_text() -> None:
     measured = Measurement(codes.ASCENDING_AORTA, 34.2, codes.MILLIMETER)
     index = Measurement(codes.EMPHYSEMA_INDEX, 7.4, codes.PERCENT)
     assert wording.measured([measured, index]) == "ascending aortic diameter 34 mm, low attenuation area (LAA-950) 7%"
+
+
+def test_what_is_in_both_lungs_is_concluded_once() -> None:
+    sides = enumerate((Side.RIGHT, Side.LEFT), 1)
+    both = [Finding(f"f{number}", codes.LUNG_OPACITY, Presence.PRESENT, TAG, 0.8, side) for number, side in sides]
+    sentence = impression(STUDY, both, (), ())[0]
+    assert (sentence.text, sentence.grounding.finding_ids) == ("Opacity in both lungs.", ("f1", "f2"))
+    doubted = [replace(each, presence=Presence.INDETERMINATE) for each in both]
+    assert impression(STUDY, doubted, (), ())[0].text == "Indeterminate: possible opacity in both lungs."

@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from expert_models.finding import Box, Region
-from medmllm.constrain import Constrained, Vocabulary
+from medmllm.constrain import Constrained, Held, Vocabulary
 from medmllm.grammar import Grammar
 from medmllm.parse import parse, parse_reply
 from medmllm.tokens import make_tokenizer
@@ -143,6 +143,60 @@ def test_whatever_a_model_says_is_an_answer(tokenizer: PreTrainedTokenizerFast, 
     assert False in seen
 
 
+@pytest.mark.parametrize("eagerness", [0.0, 3.0, 9.0])
+def test_a_row_that_goes_on_in_place_is_held_to_the_same(
+    tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary, eagerness: float
+) -> None:
+    """Held beside Constrained on the same scores; of two rows of one grammar, each goes its own way."""
+    grammars, ended = (REPORT, ANSWER, ANSWER), set()
+    for seed in range(3):
+        babbler, held = Babbler(vocabulary, seed, eagerness), Held(vocabulary, *grammars)
+        processor, ids = Constrained(vocabulary, *grammars), torch.zeros((3, 2), dtype=torch.long)
+        for _ in range(100):
+            scores = babbler(ids)
+            expected = processor(ids, scores).argmax(dim=1)
+            assert held.choose(scores) == expected.tolist()
+            ids = torch.cat([ids, expected[:, None]], dim=1)
+        ended |= {row for row in range(3) if vocabulary.end in ids[row].tolist()}
+        assert not torch.equal(ids[1], ids[2])
+    assert ended or eagerness == 0.0
+
+
+@pytest.mark.parametrize("grammar", [REPORT, ANSWER])
+def test_a_token_is_taken_exactly_where_it_is_allowed(vocabulary: Vocabulary, grammar: Grammar) -> None:
+    babbler, ids = Babbler(vocabulary, 1, 3.0), torch.zeros((1, 1), dtype=torch.long)
+    state = vocabulary.matcher(grammar)
+    for _ in range(25):
+        allowed = vocabulary.allowed(state)
+        copies = [state.deep_copy() for _ in range(len(vocabulary))]
+        taken = [vocabulary.takes(copy, token) for token, copy in enumerate(copies)]
+        assert taken == allowed.tolist()
+        stayed = taken.index(False)
+        assert vocabulary.allowed(copies[stayed]).tolist() == taken  # what is refused changes nothing
+        best = int(babbler(ids)[0].masked_fill(~torch.from_numpy(allowed), float("-inf")).argmax())
+        if best == vocabulary.end:
+            state = vocabulary.matcher(grammar)
+        else:
+            assert vocabulary.takes(state, best)
+
+
+def test_a_token_that_writes_nothing_or_that_the_tokenizer_lacks_is_not_taken() -> None:
+    tokenizer = bytes_of()
+    tokenizer.add_special_tokens({"unk_token": "[UNK]"})
+    vocabulary = Vocabulary(tokenizer)
+    size = len(vocabulary)
+    assert vocabulary.tokens[size - 1] == b""
+    held = Held(vocabulary, ANSWER)
+    number = vocabulary.tokens.index(b"a")
+    scores = torch.zeros(1, size + 2)
+    scores[0, number] = 1.0
+    for token in (size - 1, size, size + 1):
+        for _ in range(2):
+            shown = scores.clone()
+            shown[0, token] = 2.0
+            assert held.choose(shown) == [number]
+
+
 def test_every_example_can_be_written_and_ends_where_it_is_complete(
     tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary
 ) -> None:
@@ -274,3 +328,5 @@ def test_a_model_smaller_than_its_tokenizer_is_refused() -> None:
     vocabulary = Vocabulary(TOKENIZERS["ours"])
     with pytest.raises(ValueError, match="the model knows 7 tokens"):
         Constrained(vocabulary, ANSWER)(torch.zeros((1, 1), dtype=torch.long), torch.zeros(1, 7))
+    with pytest.raises(ValueError, match="the model knows 7 tokens"):
+        Held(vocabulary, ANSWER).choose(torch.zeros(1, 7))

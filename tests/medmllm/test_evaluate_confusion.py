@@ -94,10 +94,11 @@ def test_films_of_which_no_disease_is_known_make_no_pair() -> None:
 
 
 def test_both_looks_are_symmetric_and_one_for_a_film_and_itself() -> None:
-    films = [followed(), healthy(), LEFT]
+    noise = np.random.default_rng(0).integers(256, size=healthy().now.picture.shape, dtype=np.uint8)
+    films = [followed(), healthy(), LEFT, replace(healthy(), now=replace(healthy().now, picture=noise))]
     first = first_look([np.kron(each.now.picture, np.ones((4, 4), np.uint8)) for each in films])
     for look in (first, second_look(films)):
-        assert look.shape == (3, 3)
+        assert look.shape == (4, 4)
         assert np.allclose(np.diag(look), 1, atol=1e-5)
         assert np.allclose(look, look.T, atol=1e-6)
-    assert first[0, 1] < 1
+    assert first[0, 3] < 0.9  # no film at all

@@ -10,10 +10,11 @@ import pytest
 from grammar_by_hand import is_answer, is_box, is_report
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 
 from expert_models.finding import Box
 from expert_models.train.phantoms import HELD_OUT
+from medmllm.constrain import WORK
 from medmllm.grammar import Grammar, box_text
 from medmllm.parse import parse
 from medmllm.train.exams import exams
@@ -40,7 +41,9 @@ class EveryByte:
 
 @cache
 def automaton(grammar: Grammar) -> LLMatcher:
-    made = LLMatcher(LLTokenizer(TokenizerWrapper(EveryByte())), LLMatcher.grammar_from_lark(grammar.lark()))
+    limits = LLParserLimits(initial_lexer_fuel=WORK, step_lexer_fuel=WORK, max_lexer_states=WORK)
+    known = LLTokenizer(TokenizerWrapper(EveryByte()))
+    made = LLMatcher(known, LLMatcher.grammar_from_lark(grammar.lark()), limits=limits)
     assert not made.is_error(), made.get_error()
     return made
 
@@ -284,10 +287,10 @@ def test_without_ids_every_sentence_rests_on_the_picture() -> None:
 
 
 def test_what_the_model_learns_to_say_is_of_the_grammar(tmp_path: Path) -> None:
-    report = Grammar("report", tuple(f"f{each}" for each in range(1, 60)) + tuple(f"c{each}" for each in range(1, 30)))
+    report = Grammar("report")  # of places alone: what experts said is not the model's to repeat
     exam = next(exams([HELD_OUT + 1], tmp_path))
     for task in TASKS:
         grammar = report if task in ("report", "unaided") else Grammar("answer")
         for number in range(12):  # some of them with noise instead of a film
-            answer = draw_task(exam, number, task=task).answer
-            assert accepts(grammar, answer or ""), answer
+            drawn = draw_task(exam, number, task=task)
+            assert accepts(drawn.grammar or grammar, drawn.answer or ""), drawn.answer

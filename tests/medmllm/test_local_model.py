@@ -94,21 +94,20 @@ class Babbling(torch.nn.Module):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_it_writes_is_read_back_whole(drawn: Sequence[Exam], seed: int) -> None:
-    """Two inputs with grammars of their own: every id exists, every box can be read, in the order of its corners."""
+    """Two inputs with grammars of their own: every sentence has a box and no id, the corners are in their order."""
     tokenizer = mllm.new_tokenizer(drawn, size=400, texts=40)
     model = mllm.new_model(tokenizer, hidden=64, layers=1, seed=seed)
     model.decoder.lm_head = Babbling(Vocabulary(tokenizer), model.decoder.lm_head.out_features, seed)
-    asker = Asker(model, WetreadProcessor.of(model, tokenizer), most_tokens=300)
+    asker = Asker(model, WetreadProcessor.of(model, tokenizer), most_tokens=600)
     study = study_of(drawn[0])
     findings = findings_of(drawn[0].now, study.series[0].uid)
     briefs = [brief(study, told, (), ()) for told in (findings, findings[:1])]
-    assert [each.ids for each in briefs] == [tuple(each.id for each in findings), ("f1",)]
     series = study.series[0]
     frames = [Frame(series.uid, series.source[0], 0, (series.volume.shape[1], series.volume.shape[2]))]
     boxes = 0
     for told, answered in zip(briefs, asker.answers([as_input(each) for each in briefs]), strict=True):
         assert answered.text
-        read = parse(answered.text, told.ids, frames, told.regions)
+        read = parse(answered.text, (), frames, told.regions)
         assert read.problems == ()
         assert all(each.grounding for each in read.sentences)
         whole = list(GROUNDED.finditer(answered.text))

@@ -7,11 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from medmllm.brief import PICTURE, REGION, SLICE, VOLUME
 from medmllm.processor import IGNORED, Input, Place, WetreadProcessor, corners, covered, uncovered
-from medmllm.tokens import SEG, make_tokenizer
+from medmllm.tokens import OWN, SEG, add_own, make_tokenizer
 
 PICTURE_TOKENS, VOLUME_TOKENS = 4, 6
 
@@ -152,3 +153,27 @@ def test_it_is_saved_and_loaded(processor: WetreadProcessor, tmp_path: object) -
     again = WetreadProcessor.from_pretrained(str(tmp_path))
     assert again.ids(f"film {PICTURE} 12") == processor.ids(f"film {PICTURE} 12")
     assert (again.side, again.slice_side) == (64, 32)
+
+
+def test_a_tokenizer_that_comes_with_a_decoder_keeps_its_own_tokens() -> None:
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    special, alphabet = ["<|end|>", "<|tool|>"], pre_tokenizers.ByteLevel.alphabet()
+    made.train_from_iterator(
+        ["a text"], trainers.BpeTrainer(special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=made, eos_token="<|end|>", additional_special_tokens=["<|tool|>"]
+    )
+    before = tokenizer.get_vocab()
+    add_own(tokenizer)
+    after = tokenizer.get_vocab()
+    assert {name: after[name] for name in before} == before
+    assert sorted(after.keys() - before.keys()) == sorted(OWN)
+    assert "<|tool|>" in tokenizer.all_special_tokens
+    text = f"<|tool|>a text {SEG}<box>[[1,2,3,4]]</box>{PICTURE}"
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert tokenizer.decode(ids) == text
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "a text [[1,2,3,4]]"
+    assert [after[each] for each in (SEG, "<box>", "</box>", PICTURE)] == [each for each in ids if each >= len(before)]

@@ -11,9 +11,10 @@ import torch
 
 from expert_models.train.phantoms import HELD_OUT
 from medmllm.model import WetreadForReporting
-from medmllm.processor import WetreadProcessor
+from medmllm.processor import Input, WetreadProcessor
 from medmllm.train import mllm
 from medmllm.train.exams import Exam, exams
+from medmllm.train.tasks import draw_task
 
 PLAN = replace(mllm.INSTRUCT, steps=3, batch=2, checkpoint_every=1)
 
@@ -73,5 +74,28 @@ def test_batches_are_drawn_from_seed_and_step(drawn: Sequence[Exam]) -> None:
     tokenizer = mllm.new_tokenizer(drawn, size=400, texts=60)
     processor = WetreadProcessor.of(mllm.new_model(tokenizer, hidden=64, layers=1), tokenizer)
     one, same, other = (mllm.drawn_batch(processor, drawn, PLAN, step) for step in (4, 4, 5))
-    assert torch.equal(one.input_ids, same.input_ids)
-    assert one.input_ids.shape != other.input_ids.shape or not torch.equal(one.input_ids, other.input_ids)
+    assert all(torch.equal(a.input_ids, b.input_ids) for a, b in zip(one, same, strict=True))
+    assert [each.input_ids.tolist() for each in one] != [each.input_ids.tolist() for each in other]
+
+
+def test_a_step_in_parts_is_the_step_as_a_whole(drawn: Sequence[Exam]) -> None:
+    """Without dropout, the gradients of one batch of all inputs are those of its parts together."""
+    tokenizer = mllm.new_tokenizer(drawn, size=400, texts=60)
+    model = mllm.new_model(tokenizer, hidden=64, layers=1).eval()
+    processor = WetreadProcessor.of(model, tokenizer)
+    inputs = [
+        draw_task(drawn[0], number, task=task) for number, task in enumerate(("where", "unaided", "ask", "where"))
+    ]
+
+    def gradients(parts: Sequence[Sequence[Input]]) -> tuple[float, dict[str, torch.Tensor]]:
+        model.zero_grad()
+        loss = mllm.learned(model, [processor.batch(each) for each in parts])
+        moved = {name: each.grad.clone() for name, each in model.named_parameters() if each.grad is not None}
+        return float(loss), moved
+
+    whole, parts = gradients([inputs]), gradients([inputs[:1], inputs[1:3], inputs[3:]])
+    assert whole[0] == pytest.approx(parts[0], rel=0.02)  # the processor may multiply in half precision
+    for name in ("decoder.model.embed_tokens.weight", "to_mask.0.weight", "packer.out.0.weight"):
+        one, other = whole[1][name].flatten(), parts[1][name].flatten()
+        assert torch.cosine_similarity(one, other, dim=0) > 0.98, name
+        assert float(one.norm()) == pytest.approx(float(other.norm()), rel=0.05)

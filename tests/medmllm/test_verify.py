@@ -131,6 +131,10 @@ TABLE = [
     ("The literature says: “a solid nodule above 9 mm needs surgery”, pneumothorax.", "f9 e1", UNSUPPORTED),
     ("This report does not assess edema or fractures.", "f1", OK),
     ("This report does not assess pneumothorax.", "f1", UNSUPPORTED),
+    ("Thule dule.", "f1", UNSUPPORTED),  # nothing of it can be checked
+    ("Something is seen here.", "f3 f8", UNSUPPORTED),
+    ("The picture is remarkable.", "c1", UNSUPPORTED),
+    ("The right lung is outlined.", "f7", OK),
     # attributes
     ("There is a part-solid nodule in the right lung.", "f10", OK),
     ("There is a partially solid, calcified nodule in the right lung.", "f10", OK),
@@ -264,6 +268,7 @@ SEEN = [
     ("The consolidation in the right lung is larger than before.", RIGHT, CHANGE),
     ("The chest is normal.", WHOLE, UNSUPPORTED),
     ("There is consolidation in the right upper lobe.", RIGHT, UNSUPPORTED),
+    ("There is a shadow like a boat.", RIGHT, UNSUPPORTED),  # names nothing that is known
 ]
 
 
@@ -281,6 +286,8 @@ def test_a_change_that_is_seen_needs_a_prior_and_must_not_be_against_a_compariso
         ("The consolidation in the right lung is larger than before.", True),
         ("Cardiomegaly is larger than before.", True),
         ("Cardiomegaly is smaller than before.", False),  # c1 says larger
+        ("The heart is smaller than before.", False),
+        ("The heart is larger than before.", True),
     ):
         checks = check(seen(text, RIGHT), table_report[1], with_prior).checks
         verdicts = {each.kind: each.verdict for each in checks}

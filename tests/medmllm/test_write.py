@@ -74,15 +74,65 @@ def test_what_the_model_alone_does_not_see_is_not_said(film_case, texts) -> None
     assert "it says nothing but what it does not see" in silent.notices[-1]
 
 
-def test_a_model_that_reads_no_prose_is_asked_once(film_case) -> None:
-    class Deaf(ScriptedModel):
-        reads_prose = False
+class Brief(ScriptedModel):
+    """A model that reads briefs, and adds what it sees."""
 
-    model = Deaf([GOOD.replace("0.61", "0.72")], name="deaf")
-    report = MllmWriter(model, TemplateWriter()).write(*film_case.parts, [])
+    reads_prose = False
+
+
+PLACE = "<box>[[100,100,300,300]]</box>"
+
+
+def added(case, answer):
+    model = Brief([answer], name="brief")
+    report = MllmWriter(model, TemplateWriter()).write(*case.parts, [])
     assert len(model.prompts) == 1
-    assert "0.72" not in " ".join(each.text for each in report.sentences)
-    assert any("1 sentence of the language model failed" in each for each in report.notices)
+    return report
+
+
+def test_a_model_that_reads_briefs_adds_what_it_sees(film_case, texts) -> None:
+    """Between what experts found and what is not there; all of the template's sentences stay."""
+    there = f"findings | There is <ref>pulmonary edema</ref>{PLACE}. | -"
+    answer = f"{there}\nimpression | <ref>Pulmonary edema</ref>{PLACE}. | -"
+    report, plain = added(film_case, answer), TemplateWriter().write(*film_case.parts)
+    assert report.writer == "mllm:brief"
+    for section, mine in ((Section.FINDINGS, "There is pulmonary edema."), (Section.IMPRESSION, "Pulmonary edema.")):
+        said, before = texts(report, section), texts(plain, section)
+        rest = [each for each in said if each != mine]
+        assert [each for each in before if "does not assess" not in each] == [
+            each for each in rest if "does not assess" not in each
+        ]
+        assert said.index(
+            next(e for e in said if e.startswith(("The heart is enlarged", "Cardiomegaly")))
+        ) < said.index(mine)
+        assert said.index(mine) < said.index(next(e for e in said if "ot assessed" in e))
+    assert all(sentence.is_grounded for sentence in report.sentences)
+    assert any("2 sentences rest on what the language model alone sees" in each for each in report.notices)
+
+
+def test_what_a_model_adds_cannot_cite_or_contradict_experts(film_case, texts) -> None:
+    wrong = f"findings | There is a <ref>pneumothorax</ref>{PLACE}. | -"  # f3 says there is none
+    cited = "findings | The heart is enlarged. | f1"
+    report = added(film_case, f"{wrong}\n{cited}\nfindings | There is <ref>pulmonary edema</ref>{PLACE}. | -")
+    assert not any("There is a pneumothorax" in each for each in texts(report, Section.FINDINGS))
+    assert "The heart is enlarged." not in texts(report, Section.FINDINGS)
+    assert any("2 sentences of the language model failed" in each for each in report.notices)
+
+
+@pytest.mark.parametrize(
+    "said", ["Nothing more is seen <ref>in the chest</ref>", "No nodule is identified <ref>here</ref>"]
+)
+def test_a_model_need_not_add(film_case, said) -> None:
+    report = added(film_case, f"findings | {said}{PLACE}. | -\nimpression | {said}{PLACE}. | -")
+    assert report.sentences == TemplateWriter().write(*film_case.parts).sentences
+    assert report.writer == "template"
+    assert report.notices[-1] == "The language model adds nothing to what the experts say."
+
+
+def test_a_model_that_sees_no_chest_says_so(film_case) -> None:
+    report = added(film_case, f"findings | The picture shows no chest to report on{PLACE}. | -")
+    assert report.writer == "template"
+    assert report.notices[-1] == "The language model did not write this report: it sees no chest on the picture."
 
 
 def test_the_second_question_names_the_failed_checks(film_case) -> None:
