@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,19 +50,29 @@ def evaluate_experts_command(
 def evaluate_reports_command(
     data: Data,
     limit: Annotated[int | None, typer.Option(help="At most so many studies of each pack.")] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(help="Go without experts, prior, regions, pictures or checks; may be repeated.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score the reports of the writer that is set up (mllm_url), with bootstrap 95 % intervals."""
     from app.bootstrap import keep_quiet, open_writer
     from app.terminal import say
+    from medmllm.ablate import Ablated
     from medmllm.evaluate_reports import evaluate_reports
 
     keep_quiet()
     writer = open_writer(open_settings())
     try:
+        writer = Ablated(writer, without) if without else writer
+    except ValueError as exc:
+        raise BadSetting(f"--without: {exc}") from exc
+    try:
         evaluation = evaluate_reports(data, writer, limit=limit, progress=say)
     except ValueError as exc:
         raise BadSetting(f"--data {data}: {exc}") from exc
+    if without:
+        evaluation = replace(evaluation, suite=f"{evaluation.suite} without {', '.join(sorted(set(without)))}")
     show_evaluation(evaluation, as_json)
 
 

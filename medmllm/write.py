@@ -37,9 +37,14 @@ LOG = logging.getLogger(__name__)
 class MllmWriter:
     """Satisfies medmllm.ports.Writer with a language model, and with the template where the model fails."""
 
-    def __init__(self, model: LanguageModel | None, fallback: TemplateWriter) -> None:
+    def __init__(self, model: LanguageModel | None, fallback: TemplateWriter, is_checked: bool = True) -> None:
         self._model = model
         self._fallback = fallback
+        self._is_checked = is_checked
+
+    def unchecked(self) -> MllmWriter:
+        """The same, but a sentence stands whatever the checks say of it: to measure what they are worth."""
+        return MllmWriter(self._model, self._fallback, is_checked=False)
 
     def write(
         self,
@@ -73,8 +78,8 @@ class MllmWriter:
             draft = _draft(model, prompt, base, study, frames)
         else:
             draft = _seen(model, prompt, base, study, frames)
-        kept = [sentence for sentence in draft if not _failures(sentence)]
-        failed = [sentence for sentence in draft if _failures(sentence)]
+        failed = [sentence for sentence in draft if self._is_checked and _failures(sentence)]
+        kept = [sentence for sentence in draft if sentence not in failed]
         if not kept:
             return _without(model, base, len(failed))
         sentences = [each for each in base.sentences if each.section not in WRITTEN]

@@ -94,6 +94,17 @@ def test_our_own_model_is_scored_for_machines_and_for_people(tmp_path: Path, mon
     assert [line.split()[0] for line in lines] == names
 
 
+def test_what_reports_can_go_without_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WETREAD_HOME", str(tmp_path))
+    source = f"phantom:{HELD_OUT + 41}-{HELD_OUT + 42}"
+    assert "--without: 'doctor' is not one of experts, prior" in refused(
+        "reports", "--data", source, "--without", "doctor"
+    )
+    arguments = ["evaluate", "reports", "--data", source, "--without", "prior", "--without", "experts", "--json"]
+    told = json.loads(CliRunner().invoke(app, arguments, catch_exceptions=False).stdout)
+    assert told["suite"] == "reports without experts, prior"
+
+
 @pytest.mark.parametrize("suite", SUITES)
 def test_a_model_and_films_are_needed(suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WETREAD_HOME", str(tmp_path))
