@@ -117,8 +117,9 @@ def picture(each: Told) -> Image.Image:
     for mask in film.outlines[3:]:
         small: npt.NDArray[np.bool_] = np.asarray(Image.fromarray(mask).resize((SIDE, SIDE)))
         grey.paste("#ffe000", mask=Image.fromarray(small & ~binary_erosion(small)))
-    for box in each.boxes:
-        ImageDraw.Draw(grey).rectangle([edge * SIDE / 1000 for edge in box], outline="#4fc0f0")
+    for x1, y1, x2, y2 in each.boxes:  # written without the grammar, so that corners may be the wrong way round
+        edges = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
+        ImageDraw.Draw(grey).rectangle([edge * SIDE / 1000 for edge in edges], outline="#4fc0f0")
     page.paste(grey)
     for number, line in enumerate(lines(each)):
         ImageDraw.Draw(page).text((4, SIDE + 2 + 14 * number), line, fill="black")

@@ -21,7 +21,7 @@ from medmllm.errors import ModelUnavailable
 from medmllm.evaluate_controls import evaluate_controls
 from medmllm.evaluate_grounding import boxes_of, overlap
 from medmllm.ports import Prompt
-from medmllm.template import TemplateWriter
+from medmllm.template import TemplateWriter, scope
 from medmllm.train.exams import Exam, exams
 from medmllm.train.tasks import where_is_anatomy
 from medmllm.train.truth import findings_of, study_of
@@ -62,7 +62,7 @@ def test_noise_and_one_grey_are_no_chest(drawn: Sequence[Exam], model: LocalMode
 def test_its_report_is_checked_completed_and_marked(drawn: Sequence[Exam], tmp_path: Path) -> None:
     """Experts speak of the organs alone: what else is said rests on places, and no sentence is without its ground."""
     model = open_language_model(Settings(home=tmp_path, mllm_url="local:"))
-    exam = drawn[0]
+    exam = next(each for each in drawn if each.now.lesions)
     study = study_of(exam)
     findings = findings_of(exam.now, study.series[0].uid)[:4]
     report = MllmWriter(model, TemplateWriter()).write(study, findings, (), ())
@@ -70,6 +70,9 @@ def test_its_report_is_checked_completed_and_marked(drawn: Sequence[Exam], tmp_p
     assert all(sentence.is_grounded for sentence in report.sentences)
     cited = {id_ for sentence in report.sentences for id_ in sentence.grounding.finding_ids}
     assert cited == {"f1", "f2", "f3", "f4"}
+    assert {each.text for each in TemplateWriter().write(study, findings, (), ()).sentences} - {
+        each.text for each in report.sentences
+    } <= {scope(findings).text}  # which is shorter by what the model speaks of
     seen = [
         e for e in report.sentences if e.grounding.regions and not (e.grounding.finding_ids or e.grounding.attributes)
     ]

@@ -129,6 +129,15 @@ def test_a_model_need_not_add(film_case, said) -> None:
     assert report.notices[-1] == "The language model adds nothing to what the experts say."
 
 
+def test_a_change_is_not_for_a_model_that_adds_to_say(film_case, texts) -> None:
+    there = f"findings | There is <ref>pulmonary edema</ref>{PLACE}. | -"
+    change = f"findings | The <ref>pulmonary edema</ref>{PLACE} is unchanged since the prior study. | -"
+    report = added(film_case, f"{there}\n{change}")
+    assert "There is pulmonary edema." in texts(report, Section.FINDINGS)
+    assert not any("edema is unchanged" in each for each in texts(report, Section.FINDINGS))
+    assert any("1 sentence rests on" in each for each in report.notices)
+
+
 def test_a_model_that_sees_no_chest_says_so(film_case) -> None:
     report = added(film_case, f"findings | The picture shows no chest to report on{PLACE}. | -")
     assert report.writer == "template"
