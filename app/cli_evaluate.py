@@ -151,5 +151,7 @@ def show_evaluation(evaluation: Evaluation, as_json: bool) -> None:
     if as_json:
         print_json(evaluation.as_json())
         return
+    if " without " in evaluation.suite:  # else a kept table would pass for a whole run
+        out.print(evaluation.suite)
     for metric in evaluation.metrics:
         out.print(f"{metric.name:40} {metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]  n={metric.n}")

@@ -51,9 +51,14 @@ class Ablated:
             comparisons = ()
         if "regions" in self._parts:
             findings = [replace(each, regions=()) for each in findings]
+            comparisons = [replace(each, prior_finding=_placeless(each.prior_finding)) for each in comparisons]
         if "pictures" in self._parts:
             study = _grey(study)
         return self._writer.write(study, findings, comparisons, evidence, notices)
+
+
+def _placeless(finding: Finding | None) -> Finding | None:
+    return None if finding is None else replace(finding, regions=())
 
 
 def _grey(study: Study) -> Study:

@@ -75,7 +75,7 @@ class MllmWriter:
         prompt = build_prompt(study, leading, base.comparisons, base.evidence, pictures)
         frames = [each.frame for each in pictures]
         if model.reads_prose:
-            draft = _draft(model, prompt, base, study, frames)
+            draft = _draft(model, prompt, base, study, frames, self._is_checked)
         else:
             draft = _seen(model, prompt, base, study, frames)
         failed = [sentence for sentence in draft if self._is_checked and _failures(sentence)]
@@ -145,11 +145,11 @@ def _joined(base: Report, own: Sequence[Sentence], section: Section) -> list[Sen
 
 
 def _draft(
-    model: LanguageModel, prompt: Prompt, base: Report, study: Study, frames: Sequence[Frame]
+    model: LanguageModel, prompt: Prompt, base: Report, study: Study, frames: Sequence[Frame], is_checked: bool
 ) -> tuple[Sentence, ...]:
-    """The model's checked sentences: of its first answer where that holds, else of the better of two."""
+    """The model's checked sentences: of its first answer where that holds or need not, else of the better of two."""
     first, problems, answer = _attempt(model, prompt, base, study, frames)
-    if first and not problems:
+    if first and not (problems and is_checked):
         return first
     try:
         second, still, _ = _attempt(model, repair_prompt(prompt, answer, problems), base, study, frames)

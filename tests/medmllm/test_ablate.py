@@ -42,6 +42,7 @@ def test_each_part_is_left_out_and_no_other(film_case) -> None:
     placeless = given(film_case, "regions")
     assert not any(each.regions for each in placeless.findings)
     assert [replace(each, regions=()) for each in findings] == list(placeless.findings)
+    assert not any(each.prior_finding and each.prior_finding.regions for each in placeless.comparisons)
     both = given(film_case, "prior", "experts")
     assert (both.study.priors, list(both.findings)) == ((), [])
 
@@ -62,7 +63,7 @@ def test_without_checks_a_false_sentence_stands_and_is_marked(film_case) -> None
     true = "findings | The heart is enlarged, with a cardiothoracic ratio of 0.61. | f1"
 
     def report(*parts):
-        model = ScriptedModel([f"{true}\n{false}"] * 2, name="tiny")
+        model = ScriptedModel([f"{true}\n{false}", true], name="tiny")  # asked again, it mends it
         return Ablated(MllmWriter(model, TemplateWriter()), parts).write(*film_case.parts)
 
     said = {each.text: each for each in report("checks").sentences}
