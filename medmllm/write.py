@@ -131,16 +131,18 @@ def _seen(
 
 
 def _joined(base: Report, own: Sequence[Sentence], section: Section) -> list[Sentence]:
-    """What a model sees, after what experts found and before what is not there or was not looked for."""
+    """What a model sees, after what experts found and before literature and what is not there or was not looked for."""
     template = base.section(section)
     known = {each.id: each for each in base.findings}
     negative = (Presence.ABSENT, Presence.NOT_ASSESSED)
 
-    def is_negative(sentence: Sentence) -> bool:
-        cited = [known[each].presence for each in sentence.grounding.finding_ids]
-        return bool(sentence.grounding.attributes) or (bool(cited) and all(each in negative for each in cited))
+    def comes_later(sentence: Sentence) -> bool:
+        grounding = sentence.grounding
+        cited = [known[each].presence for each in grounding.finding_ids]
+        is_negative = bool(cited) and all(each in negative for each in cited)
+        return is_negative or bool(grounding.attributes or grounding.evidence_ids)
 
-    at = next((number for number, each in enumerate(template) if is_negative(each)), len(template))
+    at = next((number for number, each in enumerate(template) if comes_later(each)), len(template))
     return [*template[:at], *own, *template[at:]]
 
 

@@ -106,6 +106,10 @@ def test_a_model_that_reads_briefs_adds_what_it_sees(film_case, texts) -> None:
             next(e for e in said if e.startswith(("The heart is enlarged", "Cardiomegaly")))
         ) < said.index(mine)
         assert said.index(mine) < said.index(next(e for e in said if "ot assessed" in e))
+    concluded = texts(report, Section.IMPRESSION)
+    assert concluded.index("Pulmonary edema.") < next(
+        number for number, each in enumerate(concluded) if each.startswith("Literature on")
+    )
     assert all(sentence.is_grounded for sentence in report.sentences)
     assert any("2 sentences rest on what the language model alone sees" in each for each in report.notices)
 
