@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -15,9 +14,7 @@ from app.errors import BadSetting
 from app.opening import open_settings, print_json
 
 if TYPE_CHECKING:
-    from expert_models.evaluate import Evaluation, Metric, Progress
-    from medmllm.answer import Asked
-    from medmllm.train.exams import Exam
+    from expert_models.evaluate import Evaluation, Metric
 
 evaluate_app = typer.Typer(help="Measure on data the models never saw.", no_args_is_help=True)
 
@@ -83,7 +80,7 @@ def evaluate_grounding_command(
     """Score our own model on what is where: regions, places, masks and reports from the pictures alone."""
     from medmllm.evaluate_grounding import evaluate_grounding
 
-    _evaluate_model("grounding", evaluate_grounding, data, model, limit, as_json)
+    _evaluate_model("grounding", (evaluate_grounding,), data, model, limit, as_json)
 
 
 @evaluate_app.command("temporal")
@@ -93,7 +90,7 @@ def evaluate_temporal_command(
     """Score our own model on what became of findings since the film before, and on inventing it without one."""
     from medmllm.evaluate_temporal import evaluate_temporal
 
-    _evaluate_model("temporal", evaluate_temporal, data, model, limit, as_json)
+    _evaluate_model("temporal", (evaluate_temporal,), data, model, limit, as_json)
 
 
 @evaluate_app.command("controls")
@@ -104,11 +101,7 @@ def evaluate_controls_command(
     from medmllm.evaluate_calls import evaluate_calls
     from medmllm.evaluate_controls import evaluate_controls
 
-    def score(asked: Asked, exams: Iterable[Exam], limit: int | None, progress: Progress) -> list[Metric]:
-        drawn = list(islice(exams, limit))
-        return [*evaluate_controls(asked, drawn, limit, progress), *evaluate_calls(asked, drawn, limit, progress)]
-
-    _evaluate_model("controls", score, data, model, limit, as_json)
+    _evaluate_model("controls", (evaluate_controls, evaluate_calls), data, model, limit, as_json)
 
 
 @evaluate_app.command("confusion")
@@ -118,13 +111,18 @@ def evaluate_confusion_command(
     """Score our own model on pairs of films that are easily confused."""
     from medmllm.evaluate_confusion import evaluate_confusion
 
-    _evaluate_model("confusion", evaluate_confusion, data, model, limit, as_json)
+    _evaluate_model("confusion", (evaluate_confusion,), data, model, limit, as_json)
 
 
 def _evaluate_model(
-    suite: str, score: Callable[..., list[Metric]], data: str, model: str, limit: int | None, as_json: bool
+    suite: str,
+    scores: Sequence[Callable[..., list[Metric]]],
+    data: str,
+    model: str,
+    limit: int | None,
+    as_json: bool,
 ) -> None:
-    """One suite of our own model. The patients that it draws are kept nowhere."""
+    """One suite of our own model, one score after the other. The patients that it draws are not kept."""
     from importlib.metadata import version
 
     from app.bootstrap import keep_quiet, open_asked
@@ -136,7 +134,8 @@ def _evaluate_model(
     asked = open_asked(open_settings(mllm_url=model))
     try:
         with TemporaryDirectory() as kept:
-            metrics = score(asked, held_out_exams(data, Path(kept), limit), limit, say)
+            drawn = [score(asked, held_out_exams(data, Path(kept), limit), limit, say) for score in scores]
+        metrics = [metric for each in drawn for metric in each]
         if not metrics:
             raise ValueError("it holds no film that the model can be asked about")
     except ValueError as exc:

@@ -85,7 +85,8 @@ def _summary(group: Sequence[Finding], possible: str = "") -> str:
     largest, extent = group[0], size(group[0])
     if len(group) == 1:
         return f"{possible}{wording.thing(largest)}{f', {extent}' if extent else ''}"
-    if not extent and sorted(each.side or "" for each in group) == [Side.LEFT, Side.RIGHT]:
+    is_alike = len({(each.site, each.attributes) for each in group}) == 1
+    if not extent and is_alike and sorted(each.side or "" for each in group) == [Side.LEFT, Side.RIGHT]:
         return f"{possible}{wording.thing(replace(largest, side=Side.BILATERAL))}"
     if largest.concept not in wording.COUNTABLE or not wording.axes(largest):
         return wording.listed([f"{possible}{name}" for name in unique(wording.thing(each) for each in group)])

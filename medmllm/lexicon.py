@@ -8,7 +8,7 @@ idea of Libra's temporal entities (Zhang et al., 2024, arXiv 2411.19378); the li
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -365,11 +365,19 @@ def qualities(text: str) -> list[tuple[Code, re.Match[str]]]:
 
 def changes(text: str) -> list[tuple[Change | None, str]]:
     """Words of change with what they claim: a Change, or None where they only look back or deny a change."""
-    found = []
+    return [(None if is_denied else change, words) for change, is_denied, words in _changes(text)]
+
+
+def denied_changes(text: str) -> list[tuple[Change, str]]:
+    """Changes that the text says did not happen, each with its word: "has not increased"."""
+    return [(change, words) for change, is_denied, words in _changes(text) if change is not None and is_denied]
+
+
+def _changes(text: str) -> Iterator[tuple[Change | None, bool, str]]:
+    """Each word of change with its Change, None where it only looks back, and whether that is denied."""
     for change, pattern in CHANGE_WORDS:
         for match in pattern.finditer(text):
-            denied = change is not Change.STABLE and change is not Change.RESOLVED
-            denied = denied and bool(NEGATED_CHANGE.search(text[: match.start()]))
-            denied = denied or (change is Change.RESOLVED and bool(NOT_RESOLVED.search(text[: match.start()])))
-            found.append((None if denied else change, match.group()))
-    return found
+            before = text[: match.start()]
+            is_denied = change not in (Change.STABLE, Change.RESOLVED) and bool(NEGATED_CHANGE.search(before))
+            is_denied = is_denied or (change is Change.RESOLVED and bool(NOT_RESOLVED.search(before)))
+            yield change, is_denied, match.group()

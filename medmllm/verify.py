@@ -26,6 +26,7 @@ AGREES = {
     Polarity.ABSENT: {Presence.ABSENT},
     Polarity.NOT_ASSESSED: {Presence.NOT_ASSESSED},
 }
+OPAQUE = ("consolidation", "pneumonia")  # terms of what is an opacity on a film
 HEART = re.compile(r"\bheart\b", re.IGNORECASE)
 LOBES = {"upper": codes.UPPER_LOBE, "middle": codes.MIDDLE_LOBE, "lower": codes.LOWER_LOBE}
 
@@ -56,12 +57,15 @@ def check(sentence: Sentence, report: Report, study: Study | None = None) -> Sen
     named = lexicon.mentions(text, lexicon.patterns_for([each.concept for each in report.findings + cited.earlier]))
     is_restated = sentence.section in RESTATED and bool(sentence.grounding.attributes) and not cited.findings
     is_seen = rests_on_places(sentence)
+    reached = _reached(sentence, study) if is_seen else set()
     problems = {
-        CheckKind.LATERALITY: _place(text, sentence, study) if is_seen else _laterality(text, named, cited),
-        CheckKind.NEGATION: _contradicted(named, report) if is_seen else _negation(text, named, cited, report),
+        CheckKind.LATERALITY: _place(text, reached) if is_seen else _laterality(text, named, cited),
+        CheckKind.NEGATION: _contradicted(text, named, reached, report)
+        if is_seen
+        else _negation(text, named, cited, report),
         CheckKind.NUMBER: wrong_numbers(text, cited.findings + cited.earlier, cited.comparisons, cited.evidence, study),
         CheckKind.CHANGE_WITHOUT_PRIOR: (
-            _seen_change(text, named, report, study) if is_seen else _change(text, sentence, cited)
+            _seen_change(text, named, reached, report, study) if is_seen else _change(text, sentence, cited)
         ),
         CheckKind.UNSUPPORTED: _unsupported(text, sentence, named, cited, report),
     }
@@ -151,8 +155,8 @@ def _laterality(text: str, named: Sequence[Mention], cited: Cited) -> str | None
     return None
 
 
-def _place(text: str, sentence: Sentence, study: Study | None) -> str | None:
-    """A side that the places of a sentence do not reach. The patient's right is on the left of the picture."""
+def _reached(sentence: Sentence, study: Study | None) -> set[Side]:
+    """The sides that the places of a sentence reach. The patient's right is on the left of the picture."""
     reached: set[Side] = set()
     for series in study.series if study else ():
         middle = series.volume.shape[2] / 2
@@ -160,43 +164,72 @@ def _place(text: str, sentence: Sentence, study: Study | None) -> str | None:
             if region.series_uid == series.uid:
                 reached |= {Side.RIGHT} if region.box.start[2] < middle else set()
                 reached |= {Side.LEFT} if region.box.stop[2] > middle else set()
+    return reached
+
+
+def _each_side(sides: Iterable[Side]) -> set[Side]:
+    """Right and left in place of both."""
+    return {one for each in sides for one in ((Side.LEFT, Side.RIGHT) if each is Side.BILATERAL else (each,))}
+
+
+def _place(text: str, reached: set[Side]) -> str | None:
+    """A side that the places of a sentence do not reach."""
     for side in sorted(lexicon.sides(text)) if reached else ():
-        if not ({Side.LEFT, Side.RIGHT} if side is Side.BILATERAL else {side}) <= reached:
+        if not _each_side([side]) <= reached:
             return f"says {side.value}; the place that it names lies on the {next(iter(reached)).value}"
     return None
 
 
-def _contradicted(named: Sequence[Mention], report: Report) -> str | None:
-    """What an expert says otherwise, of the same thing on the same side."""
+def _contradicted(text: str, named: Sequence[Mention], reached: set[Side], report: Report) -> str | None:
+    """What an expert says otherwise of the same thing, on any of the sides that are named, or else reached.
+
+    On a film every consolidation is an opacity, so that where an expert sees no opacity there is none.
+    """
+    read = [each for each in report.findings if each.presence is not Presence.NOT_ASSESSED]
+    clear = [each for each in read if each.concept == codes.LUNG_OPACITY and each.presence is Presence.ABSENT]
     for mention in named:
-        sides = lexicon.sides(mention.phrase)
-        about = [each for each in _of(mention, report.findings) if each.presence is not Presence.NOT_ASSESSED]
-        about = [each for each in about if not sides or sides & _sides(each)]
         is_denied = mention.polarity is Polarity.ABSENT
         agreeing = AGREES[mention.polarity] | (set() if is_denied else {Presence.INDETERMINATE})
-        agree = [each.presence in agreeing for each in about]
-        if about and not (all(agree) if is_denied else any(agree)):
-            other = about[agree.index(False)]
-            return f"says {mention.term} is {mention.polarity.value}; {other.id} says {other.presence.value}"
+        about = _of(mention, read) + (clear if mention.term in OPAQUE and not is_denied else [])
+        said = lexicon.sides(text if len(named) == 1 else mention.phrase)
+        sides: list[Side | None] = [*sorted(_each_side(said) or reached)]
+        for side in sides or [None]:
+            here = [each for each in about if side is None or side in _sides(each) or not _sides(each)]
+            agree = [each.presence in agreeing for each in here]
+            if here and not (all(agree) if is_denied else any(agree)):
+                other = here[agree.index(False)]
+                return f"says {mention.term} is {mention.polarity.value}; {other.id} says {other.presence.value}"
     return None
 
 
-def _seen_change(text: str, named: Sequence[Mention], report: Report, study: Study | None) -> str | None:
-    """A change without a prior picture, or one of which an expert's comparison says otherwise."""
+def _seen_change(
+    text: str, named: Sequence[Mention], reached: set[Side], report: Report, study: Study | None
+) -> str | None:
+    """A change without a prior picture, or one of which an expert's comparison on the same side says otherwise."""
     words = lexicon.changes(text)
     if words and not (study and study.priors):
         return f"speaks of change (“{words[0][1]}”), and there is no prior study"
     known = {each.id: each for each in report.findings}
     terms = {each.term for each in named}
-    terms |= {lexicon.term_of(codes.CARDIOMEGALY)} if HEART.search(text) else set()
-    made = {
-        each.change
-        for each in report.comparisons
-        if (about := known.get(each.finding_id or "") or each.prior_finding) and _term(about) in terms
-    }
-    for change, word in words:
-        if change is not None and made and change not in made:
-            return f"says “{word}”; the comparison of the experts says {', '.join(sorted(each.value for each in made))}"
+    terms |= {lexicon.term_of(each) for each in (codes.CARDIOMEGALY, codes.HEART)} if HEART.search(text) else set()
+    sides = _each_side(lexicon.sides(text)) or reached
+    made = set()
+    for comparison in report.comparisons:
+        about = known.get(comparison.finding_id or "") or comparison.prior_finding
+        if about and _term(about) in terms and (not sides or not _sides(about) or sides & _sides(about)):
+            made.add(comparison.change)
+    return _against(text, made, "the comparison of the experts") if made else None
+
+
+def _against(text: str, made: set[Change], whose: str) -> str | None:
+    """A change that the text claims and comparisons do not, or denies and one of them says."""
+    theirs = ", ".join(sorted(each.value for each in made))
+    for change, word in lexicon.changes(text):
+        if change is not None and change not in made:
+            return f"says “{word}”; {whose} says {theirs}"
+    for change, word in lexicon.denied_changes(text):
+        if change in made:
+            return f"denies “{word}”; {whose} says {theirs}"
     return None
 
 
@@ -234,12 +267,7 @@ def _change(text: str, sentence: Sentence, cited: Cited) -> str | None:
         if sentence.section is Section.COMPARISON and sentence.grounding.attributes:
             return None  # restates whether there is a prior
         return f"speaks of change (“{words[0][1]}”) and cites no comparison"
-    made = {each.change for each in cited.comparisons}
-    for change, word in words:
-        if change is not None and change not in made:
-            theirs = ", ".join(sorted(each.value for each in made))
-            return f"says “{word}”; the comparison it cites says {theirs}"
-    return None
+    return _against(text, {each.change for each in cited.comparisons}, "the comparison it cites")
 
 
 def _unsupported(text: str, sentence: Sentence, named: Sequence[Mention], cited: Cited, report: Report) -> str | None:
@@ -265,12 +293,18 @@ def _unsupported(text: str, sentence: Sentence, named: Sequence[Mention], cited:
 
 
 def _says_nothing(text: str, named: Sequence[Mention], sentence: Sentence, cited: Cited) -> str | None:
-    """Words that name neither what they cite, nor a measurement or a change of it: no check could fail on them."""
-    grounding = sentence.grounding
+    """Words that name neither what they cite, nor a measurement or a change of it: no check could fail on them.
+
+    text: without what was quoted. A word that only looks back ("since the prior") is no change.
+    """
+    is_change = any(change is not None for change, _ in lexicon.changes(text)) or bool(lexicon.denied_changes(text))
     if rests_on_places(sentence):
-        is_known = bool(named) or lexicon.NORMAL_HEART.search(text) or (HEART.search(text) and lexicon.changes(text))
+        is_known = bool(named) or lexicon.NORMAL_HEART.search(text) or (HEART.search(text) and is_change)
         return None if is_known else "names nothing that can be checked"
-    if not (cited.findings or cited.comparisons) or grounding.evidence_ids or grounding.attributes:
+    grounding = sentence.grounding
+    if grounding.attributes or sentence.section is Section.COMPARISON:
+        return None
+    if cited.evidence and (text != " ".join(sentence.text.split()) or lexicon.GENERAL.search(text)):
         return None
     words = text.casefold()
     about = [*cited.findings, *cited.earlier]
@@ -278,7 +312,7 @@ def _says_nothing(text: str, named: Sequence[Mention], sentence: Sentence, cited
     names = [each.concept.meaning for each in about] + [wording.noun(each.concept) for each in about]
     names += [name for each in measured for name in (wording.quantity(each), each.meaning)]
     is_named = bool(named) or any(each.casefold() in words for each in names)
-    return None if is_named or lexicon.changes(text) else "names nothing of what it cites"
+    return None if is_named or (is_change and cited.comparisons) else "names nothing of what it cites"
 
 
 def _quality(text: str, named: Sequence[Mention], cited: Cited) -> str | None:

@@ -120,12 +120,12 @@ def _seen(
     What it says of changes is left out: of those that ship it is right about one in four (docs/models/wetread-cxr.md).
     """
     read = parse(model.complete(prompt), (), frames)
-    if any(each.text.startswith(NO_CHEST) for each in read.sentences):
+    if any(_means(each, NO_CHEST) for each in read.sentences):
         raise Ungrounded("it sees no chest on the picture")
     said = tuple(
         each
         for each in read.sentences
-        if not (_denies(each) or lexicon.changes(each.text) or each.text.startswith(NOTHING_MORE))
+        if not (_denies(each) or lexicon.changes(each.text) or _means(each, NOTHING_MORE))
     )
     return verify(replace(base, sentences=said), study).sentences
 
@@ -183,11 +183,17 @@ def _attempt(
 
 
 def _denies(sentence: Sentence) -> bool:
-    """Whether it says of things that they are not there, resting on not seeing them: that is not for a model to say."""
-    if not rests_on_places(sentence):
-        return False
-    named = lexicon.mentions(sentence.text, lexicon.patterns_for(list(EXPECTED)))
-    return bool(named) and all(each.polarity is Polarity.ABSENT for each in named)
+    """Whether it says of anything that it is not there, resting on not seeing it: that is not for a model to say."""
+    return rests_on_places(sentence) and any(each.polarity is Polarity.ABSENT for each in _named(sentence))
+
+
+def _named(sentence: Sentence) -> list[lexicon.Mention]:
+    return lexicon.mentions(sentence.text, lexicon.patterns_for(list(EXPECTED)))
+
+
+def _means(sentence: Sentence, words: str) -> bool:
+    """Whether it is one of the sentences with a meaning of their own, and says no more than that."""
+    return sentence.text.startswith(words) and not _named(sentence)
 
 
 def _failures(sentence: Sentence) -> list[Check]:
@@ -211,11 +217,7 @@ def _missing(base: Report, own: Sequence[Sentence], failed: Sequence[Sentence], 
 
 def _concepts(sentences: Iterable[Sentence]) -> set[Code]:
     """Of what a reader of the chest looks for, what the sentences name."""
-    terms = {
-        each.term
-        for sentence in sentences
-        for each in lexicon.mentions(sentence.text, lexicon.patterns_for(list(EXPECTED)))
-    }
+    terms = {each.term for sentence in sentences for each in _named(sentence)}
     return {each for each in EXPECTED if lexicon.term_of(each) in terms}
 
 

@@ -30,6 +30,7 @@ from expert_models.train.findings_films import (
 )
 
 PHANTOMS = range(300)
+RULES = 2  # of what is true of a film: those that were kept under others are drawn anew
 FILMS = 2  # of each: drawing the patient costs more than taking a film
 PHANTOM_ROWS = 320
 SPACING_MM = (2.3, 3.0)  # of the phantoms' voxels: finer and coarser films
@@ -54,7 +55,7 @@ def phantoms(seeds: Iterable[int], kept: Path, progress: Progress) -> Iterator[F
     """FILMS of each phantom of these seeds, drawn where the folder `kept` does not hold them yet."""
     kept.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(seeds, 1):
-        paths = [kept / f"{seed}-{film}.npz" for film in range(FILMS)]
+        paths = [kept / f"{seed}-{film}-{RULES}.npz" for film in range(FILMS)]
         if not all(path.is_file() for path in paths):
             spacing_mm = SPACING_MM[0] + (SPACING_MM[1] - SPACING_MM[0]) * (seed * 7 % 10) / 10
             drawn = phantom_films(seed, PHANTOM_ROWS, spacing_mm, FILMS)

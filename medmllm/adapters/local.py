@@ -78,7 +78,8 @@ class LocalModel:
 def as_input(brief: Brief) -> Input:
     """A brief of a report: what its markers stand for, as arrays, and the grammar of what may be answered.
 
-    No id may be: a sentence rests on a place, since what experts said is not the model's to repeat. A region is the
+    No id and no region of an expert may be: a sentence rests on a place of its own, since what experts said is not the
+    model's to repeat. A region is the
     box of its finding on its picture or slice.
     """
     from medmllm.processor import Input
@@ -90,7 +91,7 @@ def as_input(brief: Brief) -> Input:
         volumes=[each.volume.voxels.astype(np.int16, copy=False) for each in brief.volumes],
         slices=[series.volume.voxels[index].astype(np.int16, copy=False) for series, index in brief.slices],
         regions=[_place(each, brief) for each in brief.regions],
-        grammar=Grammar("report", regions=len(brief.regions)),
+        grammar=Grammar("report"),
     )
 
 

@@ -47,7 +47,9 @@ def model_with(folder: Path, seed: int = 0, **sizes: Any) -> tuple[WetreadForRep
     try:
         decoder, tokenizer = _loaded(folder)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as exc:
-        raise ValueError(f"{folder} holds no decoder that can be used: {str(exc).strip().splitlines()[0]}") from exc
+        raise ValueError(
+            f"{folder} holds no decoder that can be used: {(str(exc).strip() or type(exc).__name__).splitlines()[0]}"
+        ) from exc
     fit(decoder, tokenizer)
     ids, sizes = placeholders(tokenizer), {"slabs": 0} | sizes
     model = WetreadForReporting(WetreadConfig(decoder.config, **sizes, **ids, decoder_from=folder.resolve().name))

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dicom_io.phantom.lesion import LesionKind
+from dicom_io.phantom.lesion import Change, LesionKind
 from dicom_io.phantom.patient import draw_patient
 from dicom_io.phantom.project import Radiograph, radiograph
 
@@ -25,6 +25,7 @@ SPACING_MM = 3.0  # of the voxels that are projected
 EXPOSURES = 2  # films of each visit: drawing the patient costs more than taking a film
 ANATOMY = ("right_lung", "left_lung", "heart")
 KINDS = tuple(LesionKind)
+RULES = 2  # of what is true of a film: exams that were kept under others are drawn anew
 
 Progress = Callable[[str], None]
 Mask = npt.NDArray[np.bool_]
@@ -59,7 +60,7 @@ class Film:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Exam:
-    """Two visits of a patient, or one. gone: lesions of the first visit that the second has no more.
+    """Two visits of a patient, or one. gone: lesions seen on the first film and no more on the second.
 
     seed: of the synthetic patient; a number of its own for a real film. then: None where there is no earlier film.
     """
@@ -84,7 +85,7 @@ def exams(seeds: Iterable[int], kept: Path, progress: Progress = lambda _: None)
     """EXPOSURES exams of each seed, drawn where the folder `kept` does not hold them yet."""
     kept.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(seeds, 1):
-        paths = [kept / f"{seed}-{each}.npz" for each in range(EXPOSURES)]
+        paths = [kept / f"{seed}-{each}-{RULES}.npz" for each in range(EXPOSURES)]
         if not all(path.is_file() for path in paths):
             for path, exam in zip(paths, _drawn(seed), strict=True):
                 keep(exam, path)
@@ -104,13 +105,25 @@ def _drawn(seed: int) -> Iterator[Exam]:
             radiograph(visit, view=str(view), rows=SIDE, seed=seed * 7 + 2 * number + at)
             for at, (visit, view) in enumerate(zip((then, now), views, strict=True))
         ]
-        here = {lesion.tracking_id for lesion in now.lesions}
-        before = _film(films[0], {})
-        gone = tuple(each for each in before.lesions if each.name not in here)
-        yield Exam(seed, days, before, _film(films[1], now.changes), gone)
+        before, after = _film(films[0]), _film(films[1])
+        yield exam_of(seed, days, before, after, now.changes)
 
 
-def _film(film: Radiograph, changes: Mapping[str, str]) -> Film:
+def exam_of(seed: int, days: int, then: Film, now: Film, changes: Mapping[str, str]) -> Exam:
+    """Two films of a patient. What is seen on one of them alone is new there or gone, whatever it was in the patient.
+
+    changes: of the patient's lesions, by name.
+    """
+    before, here = ({each.name for each in film.lesions} for film in (then, now))
+    lesions = tuple(
+        replace(each, change=changes.get(each.name) if each.name in before else Change.NEW.value)
+        for each in now.lesions
+    )
+    gone = tuple(each for each in then.lesions if each.name not in here)
+    return Exam(seed, days, then, replace(now, lesions=lesions), gone)
+
+
+def _film(film: Radiograph) -> Film:
     lesions = tuple(
         Drawn(
             each.tracking_id,
@@ -119,7 +132,7 @@ def _film(film: Radiograph, changes: Mapping[str, str]) -> Film:
             each.lobe,
             each.long_axis_mm,
             each.volume_ml,
-            changes.get(each.tracking_id),
+            None,
         )
         for each in film.visible
     )

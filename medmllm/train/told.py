@@ -5,13 +5,13 @@ What no expert could assess is told as such, and is left to be seen as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from expert_models import codes
-from expert_models.finding import Change, Code, Comparison, Finding, Measurement, Presence, Side
+from expert_models.finding import Code, Comparison, Finding, Measurement, Presence, Side
 from medmllm.train.truth import TRUTH
 
 # Of reports, by what experts speak of; "packaged": of everything, as the experts that ship do.
@@ -55,6 +55,7 @@ def told(findings: Sequence[Finding], comparisons: Sequence[Comparison], random:
     said = [_said(each, ratio, is_opacity, random) for each in given if each.concept not in unread]
     said = [one for each in said for one in (_sided(each) if is_packaged else [each])]
     said += [_not_assessed(_named(concept, is_opacity), random) for concept in unread]
+    renamed = {each.concept: _named(each.concept, is_opacity) for each in given if each.concept not in unread}
     beside = [other for each in said if is_sided for other in _other_side(each, said)]
     numbers = {each.id: f"f{number}" for number, each in enumerate((*said, *beside, *seen), 1)}
     return (
@@ -62,7 +63,7 @@ def told(findings: Sequence[Finding], comparisons: Sequence[Comparison], random:
         tuple(replace(each, id=numbers[each.id]) for each in seen),
         tuple(
             replace(each, id=f"c{number}", finding_id=numbers[each.finding_id] if each.finding_id else None)
-            for number, each in enumerate((_measured(each, findings) for each in comparisons), 1)
+            for number, each in enumerate((_compared(each, findings, renamed) for each in comparisons), 1)
         ),
     )
 
@@ -145,10 +146,13 @@ def _diameters(ratio: Measurement | None, random: Random) -> tuple[Measurement, 
     )
 
 
-def _measured(comparison: Comparison, findings: Sequence[Finding]) -> Comparison:
-    """With the growth of what was measured twice."""
-    now = next((each for each in findings if each.id == comparison.finding_id), None)
-    pair = [each.measurement(codes.CARDIOTHORACIC_RATIO) for each in (now, comparison.prior_finding) if each]
-    if comparison.change is Change.NEW or len(pair) < 2 or not (pair[0] and pair[1]):
+def _compared(comparison: Comparison, findings: Sequence[Finding], renamed: Mapping[Code, Code]) -> Comparison:
+    """With the growth of what was measured twice, and the earlier finding as its expert puts it."""
+    now, then = next((each for each in findings if each.id == comparison.finding_id), None), comparison.prior_finding
+    if then is None:
         return comparison
-    return replace(comparison, growth=pair[0].value / pair[1].value - 1)
+    pair = [each.measurement(codes.CARDIOTHORACIC_RATIO) for each in (now, then) if each]
+    growth = pair[0].value / pair[1].value - 1 if len(pair) == 2 and pair[0] and pair[1] else comparison.growth
+    return replace(
+        comparison, prior_finding=replace(then, concept=renamed.get(then.concept, then.concept)), growth=growth
+    )

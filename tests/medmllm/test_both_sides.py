@@ -51,5 +51,7 @@ def test_what_is_in_both_lungs_is_concluded_once() -> None:
     both = [Finding(f"f{number}", codes.LUNG_OPACITY, Presence.PRESENT, TAG, 0.8, side) for number, side in sides]
     sentence = impression(STUDY, both, (), ())[0]
     assert (sentence.text, sentence.grounding.finding_ids) == ("Opacity in both lungs.", ("f1", "f2"))
+    lobes = [replace(each, site=site) for each, site in zip(both, (codes.UPPER_LOBE, codes.LOWER_LOBE), strict=True)]
+    assert "upper lobes" not in impression(STUDY, lobes, (), ())[0].text  # each lobe keeps its side
     doubted = [replace(each, presence=Presence.INDETERMINATE) for each in both]
     assert impression(STUDY, doubted, (), ())[0].text == "Indeterminate: possible opacity in both lungs."

@@ -12,7 +12,7 @@ import pytest
 
 from dicom_io.study import Request
 from expert_models import codes
-from expert_models.finding import Change, Presence
+from expert_models.finding import Change, Comparison, Finding, Presence, Side
 from expert_models.train.phantoms import HELD_OUT
 from medmllm.brief import NO_CHEST, NOTHING_MORE, REGION, brief
 from medmllm.parse import parse
@@ -20,10 +20,10 @@ from medmllm.processor import Input, corners
 from medmllm.report import Report
 from medmllm.template import TemplateWriter
 from medmllm.tokens import SEG
-from medmllm.train.exams import Drawn, Exam, exams, keep, read
-from medmllm.train.tasks import TASKS, draw_task, reported
+from medmllm.train.exams import Drawn, Exam, exam_of, exams, keep, read
+from medmllm.train.tasks import TASKS, draw_task, reported, what_became
 from medmllm.train.told import told
-from medmllm.train.truth import comparisons_of, findings_of, study_of
+from medmllm.train.truth import TRUTH, comparisons_of, findings_of, study_of
 from medmllm.train.varied import varied
 from medmllm.verify import rests_on_places, verify
 from medmllm.views import Frame
@@ -232,3 +232,42 @@ def test_noise_has_one_right_answer(drawn: Sequence[Exam]) -> None:
     answers = [draw_task(drawn[0], number, None, "ask").answer or "" for number in range(150)]
     silent = [each for each in answers if NO_CHEST.lower() in each.lower()]
     assert 2 <= len(silent) <= 25  # six in a hundred are no films
+
+
+def test_what_one_film_alone_shows_is_new_or_gone_there(drawn: Sequence[Exam]) -> None:
+    """In the patient both nodules are only larger; the film shows one of them now, and the other then."""
+    now = Drawn("came", "nodule", "right", None, 20.0, 4.0, None)
+    then = Drawn("went", "nodule", "left", None, 20.0, 4.0, None)
+    bare = [replace(film, outlines=film.outlines[:3]) for film in (drawn[0].then, drawn[0].now) if film]
+    spot = np.zeros((1, *bare[0].picture.shape), bool)
+    spot[0, 100:110, 60:70] = True
+    films = [
+        replace(film, lesions=(lesion,), outlines=np.concatenate([film.outlines, spot]))
+        for film, lesion in zip(bare, (then, now), strict=True)
+    ]
+    exam = exam_of(1, 90, *films, {"came": "larger", "went": "larger"})
+    assert [each.change for each in exam.now.lesions] == ["new"]
+    assert [each.name for each in exam.gone] == ["went"]
+    findings = findings_of(exam.now, study_of(exam).series[0].uid)
+    said = {each.change for each in comparisons_of(exam, findings) if each.tracking_uid in ("came", "went")}
+    assert said == {Change.NEW, Change.RESOLVED}
+    assert "neither" not in (what_became(exam, codes.LUNG_NODULE).answer or "")
+    assert what_became(exam, codes.LUNG_NODULE).answer in ("new", "resolved")
+
+
+def test_a_resolved_consolidation_is_the_experts_who_speak_of_opacities(drawn: Sequence[Exam]) -> None:
+    exam = next(each for each in drawn if each.then)
+    study = study_of(exam)
+    gone = replace(findings_of(exam.then, "1")[0], concept=codes.CONSOLIDATION, side=Side.RIGHT)
+    others = [each for each in findings_of(exam.now, study.series[0].uid) if each.concept != codes.CONSOLIDATION]
+    findings = (*others, Finding("f99", codes.CONSOLIDATION, Presence.ABSENT, TRUTH))
+    comparison = Comparison("c1", Change.RESOLVED, f"{exam.seed}.0", "gone", None, gone)
+    met = 0
+    for number in range(60):
+        given, seen, changes = told(findings, (comparison,), np.random.default_rng(number))
+        if any(each.concept == codes.LUNG_OPACITY and each.presence is not Presence.NOT_ASSESSED for each in given):
+            met += 1
+            learned = reported(exam, study, given, seen, changes)
+            assert "consolidation" not in (learned.answer or "")
+            assert re.search(r"^c1 opacity in the right lung resolved", learned.text, re.MULTILINE)
+    assert met > 10

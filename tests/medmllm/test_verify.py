@@ -108,6 +108,8 @@ TABLE = [
     ("The left pleural effusion has resolved.", "c3", OK),
     ("The left pleural effusion is no longer seen.", "c3", OK),
     ("The left pleural effusion persists.", "c3", CHANGE),
+    ("The heart has not increased in size.", "f1 c1", CHANGE),  # c1 says larger
+    ("The left nodule has not increased.", "f9 c4", OK),
     ("The right pleural effusion has resolved.", "f2", CHANGE),
     ("No significant change in the left nodule.", "f9 c4", OK),
     ("The left nodule is unchanged at 9.1 mm, previously 9.0 mm.", "f9 c4", OK),
@@ -134,6 +136,9 @@ TABLE = [
     ("Thule dule.", "f1", UNSUPPORTED),  # nothing of it can be checked
     ("Something is seen here.", "f3 f8", UNSUPPORTED),
     ("The picture is remarkable.", "c1", UNSUPPORTED),
+    ("Thule dule since the prior.", "f1 c1", UNSUPPORTED),  # looks back and says nothing
+    ("Thule dule.", "f1 e1", UNSUPPORTED),
+    ("Thule dule.", "e1", UNSUPPORTED),
     ("The right lung is outlined.", "f7", OK),
     # attributes
     ("There is a part-solid nodule in the right lung.", "f10", OK),
@@ -269,7 +274,68 @@ SEEN = [
     ("The chest is normal.", WHOLE, UNSUPPORTED),
     ("There is consolidation in the right upper lobe.", RIGHT, UNSUPPORTED),
     ("There is a shadow like a boat.", RIGHT, UNSUPPORTED),  # names nothing that is known
+    # f2 speaks of the right side alone; where both are named, or none and the place is there, it counts as well
+    ("No pleural effusion on either side.", WHOLE, NEGATION),
+    ("No left pleural effusion.", LEFT, OK),
+    ("There is atelectasis.", LEFT, NEGATION),
 ]
+
+# Beside experts who see fluid on the left, none on the right, and no opacity on either side.
+BY_SIDE = [
+    ("There is a left pleural effusion.", LEFT, OK),
+    ("There is a right pleural effusion.", RIGHT, NEGATION),
+    ("There are bilateral pleural effusions.", WHOLE, NEGATION),
+    ("There is right and left pleural effusion.", WHOLE, NEGATION),
+    ("There is pleural effusion.", RIGHT, NEGATION),  # no side is said: the place counts
+    ("There is pleural effusion.", LEFT, OK),
+    ("There is consolidation in the left lung.", LEFT, NEGATION),  # every consolidation is an opacity
+    ("There is pneumonia in the left lung.", LEFT, NEGATION),
+    ("There is no consolidation in the left lung.", LEFT, OK),
+]
+
+
+@pytest.fixture(scope="module")
+def by_side(make):
+    study = make.film()
+    findings = (
+        make.finding("f1", codes.PLEURAL_EFFUSION, side=Side.LEFT),
+        make.finding("f2", codes.PLEURAL_EFFUSION, Presence.ABSENT, side=Side.RIGHT),
+        make.finding("f3", codes.LUNG_OPACITY, Presence.ABSENT, side=Side.LEFT),
+        make.finding("f4", codes.LUNG_OPACITY, Presence.ABSENT, side=Side.RIGHT),
+    )
+    return Report(study.uid, (), findings, (), (), "mllm:test")
+
+
+@pytest.mark.parametrize(("text", "box", "expected"), BY_SIDE, ids=[f"{text} {box}" for text, box, _ in BY_SIDE])
+def test_what_rests_on_a_place_is_held_against_experts_side_by_side(by_side, text, box, expected) -> None:
+    checks = check(seen(text, box), by_side, film_of(by_side)).checks
+    failed = [each.kind for each in checks if each.verdict is Verdict.FAILED]
+    assert failed == ([] if expected is OK else [expected])
+
+
+def test_a_change_that_is_seen_is_held_against_comparisons_of_its_side(make) -> None:
+    study = make.film()
+    effusions = [
+        make.finding(f"f{n}", codes.PLEURAL_EFFUSION, side=side) for n, side in ((1, Side.LEFT), (2, Side.RIGHT))
+    ]
+    heart = make.finding("f3", codes.HEART)
+    comparisons = (
+        Comparison("c1", Change.LARGER, "1.2.9", "t1", "f1", effusions[0]),
+        Comparison("c2", Change.SMALLER, "1.2.9", "t2", "f2", effusions[1]),
+        Comparison("c3", Change.STABLE, "1.2.9", "t3", "f3", heart),
+    )
+    report = Report(study.uid, (), (*effusions, heart), comparisons, (), "mllm:test")
+    shown = replace(film_of(report), priors=(replace(film_of(report), uid="1.2.9"),))
+    for text, box, is_right in (
+        ("The left pleural effusion is larger.", LEFT, True),
+        ("The left pleural effusion is smaller.", LEFT, False),
+        ("The left pleural effusion has not increased.", LEFT, False),
+        ("The right pleural effusion has not increased.", RIGHT, True),
+        ("The heart is larger than before.", WHOLE, False),
+        ("The heart is unchanged.", WHOLE, True),
+    ):
+        verdicts = {each.kind: each.verdict for each in check(seen(text, box), report, shown).checks}
+        assert (verdicts[CHANGE] is Verdict.PASSED) is is_right, text
 
 
 @pytest.mark.parametrize(("text", "box", "expected"), SEEN, ids=[f"{text} {box}" for text, box, _ in SEEN])

@@ -142,6 +142,18 @@ def test_a_change_is_not_for_a_model_that_adds_to_say(film_case, texts) -> None:
     assert any("1 sentence rests on" in each for each in report.notices)
 
 
+def test_what_is_not_there_is_not_said_beside_what_is(film_case, texts) -> None:
+    report = added(film_case, f"findings | No lung nodule, but <ref>pulmonary edema</ref>{PLACE}. | -")
+    assert not any("No lung nodule, but" in each for each in texts(report, Section.FINDINGS))
+    assert any("does not assess lung nodule" in each for each in texts(report, Section.FINDINGS))
+
+
+def test_more_than_nothing_is_not_nothing(film_case, texts) -> None:
+    text = "Nothing more is seen apart from pulmonary edema."
+    report = added(film_case, f"findings | {text.removesuffix('.')}{PLACE}. | -")
+    assert text in texts(report, Section.FINDINGS)
+
+
 def test_a_model_that_sees_no_chest_says_so(film_case) -> None:
     report = added(film_case, f"findings | The picture shows no chest to report on{PLACE}. | -")
     assert report.writer == "template"
