@@ -48,8 +48,7 @@ INDICATIONS = (
 THERE = 0.75  # of questions for a place
 ASKED_OF_PRESENT = 0.4  # of the other questions, beside those that meet it by chance
 ASKED_OF_CHANGED = 0.8  # of questions for a change: most diseases are on neither film, and "no" would do for them
-WITH_PRIOR = {"became": 0.9}  # of inputs of a task; of all others
-WITH_PRIOR_ELSE = 0.6
+WITH_PRIOR, CHANGES_WITH_PRIOR = 0.6, 0.9  # of inputs, and of questions for a change
 MOST_EVIDENCE = 5  # passages of a report
 NO_CITATION = Citation("", "", "", 0, "", 0, 0)
 NO_FILM = 0.06  # of all inputs
@@ -61,7 +60,7 @@ def draw_task(exam: Exam, number: int, with_prior: bool | None = None, task: str
     """One input with its answer. with_prior, task: None draws them; a task is one of TASKS."""
     random = np.random.default_rng([exam.seed, number, 97])
     task = task or str(random.choice(list(TASKS), p=list(TASKS.values())))
-    share = WITH_PRIOR.get(task, WITH_PRIOR_ELSE)
+    share = CHANGES_WITH_PRIOR if task == "became" else WITH_PRIOR
     with_prior = bool(random.random() < share) if with_prior is None else with_prior
     study = study_of(exam, with_prior)
     findings = findings_of(exam.now, study.series[0].uid)
@@ -77,11 +76,9 @@ def draw_task(exam: Exam, number: int, with_prior: bool | None = None, task: str
             return _name(exam, study, findings, random)
         case "where":
             return _where(exam, study, findings, random)
-        case "ask":
-            return _ask(exam, study, findings, random)
         case "became" if exam.then:
-            return _what_became(exam, study, findings, comparisons, random)
-        case "became":  # of a real film no earlier one is at hand
+            return _what_became(exam, study, findings, random)
+        case "ask" | "became":  # of a real film no earlier one is at hand
             return _ask(exam, study, findings, random)
         case "call":
             return draw_call(exam, number, with_prior=with_prior)
@@ -266,14 +263,12 @@ def _ask(exam: Exam, study: Study, findings: Sequence[Finding], random: Random) 
     return _input(exam, study, brief(study, (), (), (), question), answer)
 
 
-def _what_became(
-    exam: Exam, study: Study, findings: Sequence[Finding], comparisons: Sequence[Comparison], random: Random
-) -> Input:
+def _what_became(exam: Exam, study: Study, findings: tuple[Finding, ...], random: Random) -> Input:
     """What became of it: of a disease that changed, most often, each kind of change as often as another."""
     known = {each.id: each for each in findings}
-    true = comparisons_of(exam, tuple(findings))
+    comparisons = comparisons_of(exam, findings)
     by_change: dict[Change, list[Code]] = {}
-    for each in true:
+    for each in comparisons:
         if subject := known.get(each.finding_id or "") or each.prior_finding:
             by_change.setdefault(each.change, []).append(subject.concept)
     diseases = [each.concept for each in findings if each.concept not in codes.ANATOMY]
@@ -350,7 +345,7 @@ def what_became(exam: Exam, concept: Code, with_prior: bool = True) -> Input:
     """The question what became of a disease since the film before, with its answer."""
     study = study_of(exam, with_prior)
     findings = findings_of(exam.now, study.series[0].uid)
-    comparisons = comparisons_of(exam, findings) if study.priors else ()
+    comparisons = comparisons_of(exam, findings)
     return _asked_what_became(exam, study, concept, comparisons, {each.id: each for each in findings})
 
 
