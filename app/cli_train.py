@@ -39,7 +39,8 @@ def train_experts_command(
 @train_app.command("mllm")
 def train_mllm_command(
     stage: Annotated[
-        Literal["align", "instruct"], typer.Option(help="align: the experts' encoder held; instruct: all of the model.")
+        Literal["see", "align", "instruct"],
+        typer.Option(help="see: pictures without words; align: the encoder held; instruct: all of the model."),
     ],
     data: Annotated[
         Path | None, typer.Option(help="Folder with the pack cxr_nih, to learn from real films too.")
@@ -51,7 +52,7 @@ def train_mllm_command(
     out: Out = Path("training"),
     patients: Annotated[int, typer.Option(min=1, help="Synthetic patients to learn from.")] = 1000,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the stage, instead of the recipe's.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Inputs of a step, instead of the recipe's 8.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Inputs of a step (exams, for see), instead of the recipe's.")] = None,
 ) -> None:
     """Train the multimodal model on synthetic patients and real films. Resumes where an earlier run in OUT stopped."""
     from app.terminal import say

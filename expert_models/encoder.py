@@ -53,6 +53,7 @@ class EfficientNetLiteEncoder(EfficientNet, BaseEncoder):
     def forward(self, inputs: Tensor) -> list[Tensor]:
         """(B, C, H, W), H and W multiples of 32 -> five maps (B, CHANNELS[i], H / 2**(i+1), W / 2**(i+1))."""
         x = self._swish(self._bn0(self._conv_stem(self._conv_stem_padding(inputs))))
+        x = x.contiguous(memory_format=torch.channels_last)  # depthwise convolutions of a CPU are faster so
         features = []
         for i, stage in enumerate(self._blocks):
             x = stage(x)

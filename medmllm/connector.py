@@ -1,11 +1,14 @@
 """From image features to the decoder's tokens: current and prior aligned, packed, and regions pooled out of them.
 
-Shapes: B images, L layers of an encoder, P = side * side patches in row order, D features, R regions.
+Shapes: B images, L layers of an encoder, P = side * side patches in row order, D features, R regions, K things that are
+outlined.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -186,3 +189,82 @@ class RegionTokens(nn.Module):
         pooled = torch.einsum("rp,rpd->rd", weights.to(features.dtype), features)
         token: Tensor = self.out(torch.cat([pooled, self.boxes(boxes)], dim=-1))
         return token
+
+
+@dataclass(frozen=True, slots=True)
+class Outlined:
+    """tokens: (B, K, out width). now, then: (B, K, h, w) logits of where each thing lies; then: without a prior of no
+    meaning."""
+
+    tokens: Tensor
+    now: Tensor
+    then: Tensor
+
+
+class OutlineTokens(nn.Module):
+    """What the model was taught to outline, one token for each thing: where and how large it is, now and before.
+
+    Region tokens of regions that nobody drew: the model draws them itself, on the film and on the one before, so that a
+    change of size or place stands in one token instead of between two pictures. A missing prior is a learned state.
+    """
+
+    NUMBERS = 9  # of a soft outline, see `_described`
+
+    def __init__(self, width: int, things: int, heads: int, out_width: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.maps = nn.Conv2d(width, things, 1)
+        nn.init.constant_(cast(Tensor, self.maps.bias), -3.0)  # most of a film is free of most things
+        self.described = nn.Linear(width + self.NUMBERS, width)
+        self.absent = nn.Parameter(torch.randn(width) * 0.02)
+        self.thing = nn.Parameter(torch.randn(things, width) * 0.02)
+        self.pair = nn.Sequential(nn.LayerNorm(2 * width), nn.Linear(2 * width, width))
+        self.among = nn.TransformerEncoderLayer(
+            width, heads, 2 * width, dropout, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.out = nn.Linear(width, out_width)
+
+    def forward(self, now: Tensor, then: Tensor, has_prior: Tensor) -> Outlined:
+        """Fine maps (B, D, h, w) of both films, and (B,) bool. Where that is False, `then` is not looked at."""
+        at_now, at_then = self.maps(now), self.maps(then)
+        earlier = self._described(then, at_then)
+        earlier = torch.where(has_prior[:, None, None], earlier, self.absent.to(earlier.dtype))
+        pair = self.pair(torch.cat([self._described(now, at_now), earlier], dim=-1)) + self.thing
+        tokens: Tensor = self.out(self.among(pair))
+        return Outlined(tokens, at_now, at_then)
+
+    def _described(self, fine: Tensor, logits: Tensor) -> Tensor:
+        """(B, K, D): the features under each soft outline, its area (whole and in halves, as logarithms), peak, centre
+        and spread. Sums over a film are taken in float32.
+        """
+        with torch.autocast(fine.device.type, enabled=False):
+            fine, logits = fine.float(), logits.float()
+            soft = logits.sigmoid()
+            height, width = soft.shape[-2:]
+            rows = torch.linspace(-1, 1, height, device=soft.device)[:, None]
+            columns = torch.linspace(-1, 1, width, device=soft.device)[None]
+            area = soft.sum(dim=(2, 3))
+            whole = area.clamp_min(1e-3)
+
+            def mean(values: Tensor) -> Tensor:
+                return (soft * values).sum(dim=(2, 3)) / whole
+
+            x, y = mean(columns), mean(rows)
+            numbers = [
+                *((each / (height * width) + 1e-4).log() / 3 for each in (area, *_halves(soft))),
+                logits.amax(dim=(2, 3)).clamp(-10, 10) / 5,
+                x,
+                y,
+                (mean(columns**2) - x**2).clamp_min(1e-6).sqrt(),
+                (mean(rows**2) - y**2).clamp_min(1e-6).sqrt(),
+                (mean(columns * rows) - x * y),
+            ]
+            pooled = torch.einsum("bkhw,bdhw->bkd", soft, fine) / whole[..., None]
+            raw = torch.cat([pooled, torch.stack(numbers, dim=-1)], dim=-1)
+        described: Tensor = self.described(raw)
+        return described
+
+
+def _halves(soft: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, K, h, w) -> areas in the left and in the right half of the picture, each (B, K)."""
+    middle = soft.shape[-1] // 2
+    return soft[..., :middle].sum(dim=(2, 3)), soft[..., middle:].sum(dim=(2, 3))

@@ -16,11 +16,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from medmllm.connector import PlainPacker, RegionTokens, TemporalAlignment, TokenPacker
+from medmllm.connector import Outlined, OutlineTokens, PlainPacker, RegionTokens, TemporalAlignment, TokenPacker
+from medmllm.losses import COURSES, SIDES, OutlineTargets, mask_losses, outline_losses, word_losses
 from medmllm.vision import LAYERS, STRIDE, PictureEncoder, VolumeEncoder
 
 WINDOWS = 3  # channels of a CT slice: lung, mediastinal and bone window
@@ -33,7 +33,8 @@ class WetreadConfig(PretrainedConfig):
     attention of the connector, dividing width. side: rows and columns of a picture or of a slice at full detail;
     slice_side: of every slice of a volume; both multiples of 32. slabs: of a volume; 0 for a model of radiographs,
     without an eye for volumes and slices. packing: patches of a token along each axis; 1 switches token packing off.
-    per_patch: see TemporalAlignment. *_token_id: placeholders and <SEG>.
+    per_patch: see TemporalAlignment. outlined: what is outlined on a picture, each with a token of its own. *_token_id:
+    placeholders and <SEG>.
     """
 
     model_type = "wetread"
@@ -49,6 +50,7 @@ class WetreadConfig(PretrainedConfig):
         slabs: int = 8,
         packing: int = 2,
         per_patch: bool = True,
+        outlined: Sequence[str] = (),
         dropout: float = 0.1,
         picture_token_id: int = 0,
         volume_token_id: int = 1,
@@ -67,6 +69,7 @@ class WetreadConfig(PretrainedConfig):
         self.slabs = slabs
         self.packing = packing
         self.per_patch = per_patch
+        self.outlined = list(outlined)
         self.dropout = dropout
         self.picture_token_id = picture_token_id
         self.volume_token_id = volume_token_id
@@ -112,24 +115,29 @@ class Regions:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """What the images became. features (B + K, P, width) and fine (B + K, width, side / 4, side / 4): of all planes."""
+    """What the images became. features (B + K, P, width) and fine (B + K, width, side / 4, side / 4): of all planes.
+
+    outlined: of the pictures, where the model outlines anything.
+    """
 
     picture_tokens: Tensor | None
     volume_tokens: Tensor | None
     slice_tokens: Tensor | None
     features: Tensor | None
     fine: Tensor | None
+    outlined: Outlined | None = None
 
 
 @dataclass
 class WetreadOutput(ModelOutput):
-    """loss: of words, and of masks that have targets. logits: (B, T, vocabulary). masks: (N, side / 4, side / 4)."""
+    """loss: of what has targets: words, masks, outlines. logits: (B, T, vocabulary). masks: (N, side / 4, side / 4)."""
 
     loss: Tensor | None = None
     logits: Tensor | None = None
     masks: Tensor | None = None
     word_loss: Tensor | None = None
     mask_loss: Tensor | None = None
+    outline_loss: Tensor | None = None
 
 
 class WetreadForReporting(PreTrainedModel):
@@ -151,6 +159,11 @@ class WetreadForReporting(PreTrainedModel):
         self.packer: TokenPacker | PlainPacker = (
             PlainPacker(width, out) if config.packing == 1 else TokenPacker(width, layers, config.packing, heads, out)
         )
+        if config.outlined:
+            self.outline_tokens = OutlineTokens(width, len(config.outlined), heads, out, config.dropout)
+            self.told = nn.Linear(
+                out, SIDES + len(COURSES) + 1
+            )  # in training alone: on which sides, and what became of it
         self.region_tokens = RegionTokens(width, out)
         self.to_mask = nn.Sequential(nn.Linear(out, width), nn.ReLU(), nn.Linear(width, width + 1))
         self.decoder = AutoModelForCausalLM.from_config(config.decoder)
@@ -167,7 +180,11 @@ class WetreadForReporting(PreTrainedModel):
         return embeddings
 
     def tokens_of_picture(self) -> int:
-        """Placeholders of a picture, and of a slice."""
+        """Placeholders of a picture."""
+        return self.tokens_of_slice() + len(self.config.outlined)
+
+    def tokens_of_slice(self) -> int:
+        """Placeholders of a slice."""
         return self.packer.tokens(self.config.side // STRIDE)
 
     def tokens_of_volume(self) -> int:
@@ -179,18 +196,23 @@ class WetreadForReporting(PreTrainedModel):
         if not self.config.slabs and (images.volumes or images.slices is not None):
             raise ValueError("this model reads radiographs alone")
         features, fine = [], []
-        picture_tokens = volume_tokens = slice_tokens = None
+        picture_tokens = volume_tokens = slice_tokens = outlined = None
         if images.pictures is not None:
             seen = self.picture_encoder(images.pictures)
             has_prior = images.has_prior
             if has_prior is None:
                 there = images.priors is not None
                 has_prior = torch.full((len(images.pictures),), there, device=images.pictures.device)
-            then = seen.layers  # where there is no prior, what stands here is not looked at
+            then, fine_then = seen.layers, seen.fine  # where there is no prior, what stands here is not looked at
             if images.priors is not None and len(rows := has_prior.nonzero()[:, 0]):
-                then = then.index_copy(0, rows, self.picture_encoder(images.priors[rows]).layers)
+                earlier = self.picture_encoder(images.priors[rows])
+                then, fine_then = then.index_copy(0, rows, earlier.layers), fine_then.index_copy(0, rows, earlier.fine)
             aligned = self.alignment(seen.layers, then, has_prior)
-            picture_tokens = self.packer(aligned, seen.layers).flatten(0, 1)
+            picture_tokens = self.packer(aligned, seen.layers)
+            if self.config.outlined:
+                outlined = self.outline_tokens(seen.fine, fine_then, has_prior)
+                picture_tokens = torch.cat([picture_tokens, outlined.tokens.to(picture_tokens.dtype)], dim=1)
+            picture_tokens = picture_tokens.flatten(0, 1)
             features.append(aligned)
             fine.append(seen.fine)
         if images.volumes:
@@ -208,6 +230,7 @@ class WetreadForReporting(PreTrainedModel):
             slice_tokens,
             torch.cat(features) if features else None,
             torch.cat(fine) if fine else None,
+            outlined,
         )
 
     def embedded(self, input_ids: Tensor, encoded: Encoded, regions: Regions | None = None) -> Tensor:
@@ -245,11 +268,13 @@ class WetreadForReporting(PreTrainedModel):
         encoded: Encoded | None = None,
         mask_owners: Tensor | None = None,
         mask_targets: Tensor | None = None,
+        outline_targets: OutlineTargets | None = None,
     ) -> WetreadOutput:
         """Logits, and a mask for every <SEG> of the text when mask_owners says on which plane each lies.
 
         input_ids, attention_mask, labels: (B, T); labels of -100 are not learned. encoded: used instead of images.
         mask_owners: (N,) whose plane, as Regions.owners. mask_targets: (N, side / 4, side / 4) in [0, 1].
+        ValueError for outline_targets where nothing is outlined.
         """
         encoded = encoded or self.encode(images or Images())
         embedded = self.embedded(input_ids, encoded, regions)
@@ -264,9 +289,16 @@ class WetreadForReporting(PreTrainedModel):
             masks = self.masks(out.hidden_states[-1][input_ids == self.config.seg_token_id], encoded, mask_owners)
             if mask_targets is not None:
                 mask_loss = mask_losses(masks, mask_targets)
-        losses = [each for each in (word_loss, mask_loss) if each is not None]
+        outline_loss = None if outline_targets is None else self.outline_loss(encoded, outline_targets)
+        losses = [each for each in (word_loss, mask_loss, outline_loss) if each is not None]
         loss = torch.stack(losses).sum() if losses else None
-        return WetreadOutput(loss, out.logits, masks, word_loss, mask_loss)
+        return WetreadOutput(loss, out.logits, masks, word_loss, mask_loss, outline_loss)
+
+    def outline_loss(self, encoded: Encoded, targets: OutlineTargets) -> Tensor:
+        """Of the outlines alone, without any word. ValueError where nothing is outlined."""
+        if encoded.outlined is None:
+            raise ValueError("outlines were given to a model that outlines nothing")
+        return outline_losses(encoded.outlined, self.told(encoded.outlined.tokens), targets)
 
     def masks(self, states: Tensor, encoded: Encoded, owners: Tensor) -> Tensor:
         """Logits (N, side / 4, side / 4) of the decoder's states (N, hidden) at each <SEG>, on the planes of `owners`.
@@ -309,34 +341,6 @@ class WetreadForReporting(PreTrainedModel):
         has_prior = torch.full((len(layers),), prior is not None, device=layers.device)
         tokens: Tensor = self.packer(self.volume_alignment(layers, then, has_prior), layers).flatten(0, 1)
         return tokens
-
-
-def word_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of the next token: (B, T, V) logits, (B, T) labels with -100 where nothing is learned.
-
-    An answer of n tokens weighs as sqrt(n) of them: otherwise reports would leave no voice to answers of one word.
-    """
-    logits, next_ = logits[:, :-1].float(), labels[:, 1:]
-    losses = functional.cross_entropy(logits.transpose(1, 2), next_, ignore_index=-100, reduction="none")
-    return (losses.sum(dim=1) / _roots(labels)).sum() / voices(labels)
-
-
-def voices(labels: Tensor) -> Tensor:
-    """What a batch's answers weigh together in `word_losses`; to join the losses of several batches."""
-    return _roots(labels).sum()
-
-
-def _roots(labels: Tensor) -> Tensor:
-    return (labels[:, 1:] != -100).sum(dim=1).clamp_min(1).sqrt()
-
-
-def mask_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross-entropy and 1 - Dice, in equal parts: (N, h, w) logits against (N, h, w) in [0, 1]."""
-    entropy = functional.binary_cross_entropy_with_logits(logits, targets)
-    found = logits.sigmoid()
-    overlap = 2 * (found * targets).sum(dim=(1, 2)) + 1
-    dice = overlap / (found.sum(dim=(1, 2)) + targets.sum(dim=(1, 2)) + 1)
-    return entropy + (1 - dice).mean()
 
 
 AutoConfig.register(WetreadConfig.model_type, WetreadConfig)

@@ -20,11 +20,11 @@ from transformers import AutoProcessor, PreTrainedTokenizerBase, ProcessorMixin
 from expert_models.preprocess import Letterbox, network_input
 from medmllm.brief import PICTURE, REGION, SLICE, VOLUME
 from medmllm.grammar import Grammar
+from medmllm.losses import SIDES, UNKNOWN, OutlineTargets
 from medmllm.model import Images, Regions, WetreadConfig, WetreadForReporting
 from medmllm.vision import FINE_STRIDE, STRIDE
 
 WINDOWS = ((-600.0, 1500.0), (40.0, 400.0), (500.0, 2000.0))  # centre and width in HU: lung, mediastinum, bone
-IGNORED = -100  # labels that are not learned
 
 Float32 = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -39,12 +39,29 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Outlines:
+    """What is true of each of K things on a picture and on its prior, to be learned.
+
+    now, then: (K, rows, columns) masks, then None without a prior; *_known: (K,) whether a mask is the whole truth.
+    there, course: (K, 3) and (K,), as in losses.OutlineTargets.
+    """
+
+    now: Mask
+    now_known: Mask
+    then: Mask | None
+    then_known: Mask
+    there: npt.NDArray[np.int64]
+    course: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Input:
     """One text and what its markers stand for, in their order.
 
     pictures: (rows, columns) in [0, 1]; priors: one or None for each. volumes: (S, rows, columns) HU, feet first, each
     with a prior or None. slices: (rows, columns) HU. regions: for the `<region>` markers. answer: to be learned.
-    segments: masks of the answer's `<SEG>`. grammar: what may be answered; None leaves it free.
+    segments: masks of the answer's `<SEG>`. grammar: what may be answered; None leaves it free. outlines: of the one
+    picture, to be learned.
     """
 
     text: str
@@ -57,11 +74,13 @@ class Input:
     answer: str | None = None
     segments: Sequence[Place] = ()
     grammar: Grammar | None = None
+    outlines: Outlines | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What the model takes. labels are None where there is no answer, mask_* where there is no `<SEG>`."""
+    """What the model takes. labels are None where there is no answer, mask_* where there is no `<SEG>`, outlines where
+    they are not known or not learned."""
 
     input_ids: Tensor
     attention_mask: Tensor
@@ -70,6 +89,7 @@ class Batch:
     regions: Regions | None
     mask_owners: Tensor | None
     mask_targets: Tensor | None
+    outlines: OutlineTargets | None = None
 
 
 class WetreadProcessor(ProcessorMixin):
@@ -85,19 +105,22 @@ class WetreadProcessor(ProcessorMixin):
         slice_side: int = 128,
         picture_tokens: int = 64,
         volume_tokens: int = 128,
+        slice_tokens: int = 64,
     ) -> None:
         self.side = side
         self.slice_side = slice_side
-        self.repeats = {PICTURE: picture_tokens, VOLUME: volume_tokens, SLICE: picture_tokens}
+        self.repeats = {PICTURE: picture_tokens, VOLUME: volume_tokens, SLICE: slice_tokens}
         self.picture_tokens = picture_tokens
         self.volume_tokens = volume_tokens
+        self.slice_tokens = slice_tokens
         super().__init__(tokenizer)
 
     @classmethod
     def of(cls, model: WetreadForReporting, tokenizer: PreTrainedTokenizerBase) -> WetreadProcessor:
         """The processor that fits a model."""
         config = model.config
-        return cls(tokenizer, config.side, config.slice_side, model.tokens_of_picture(), model.tokens_of_volume())
+        tokens = model.tokens_of_picture(), model.tokens_of_volume(), model.tokens_of_slice()
+        return cls(tokenizer, config.side, config.slice_side, *tokens)
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a text, every marker of an image repeated as often as the image has tokens."""
@@ -123,7 +146,7 @@ class WetreadProcessor(ProcessorMixin):
         longest = max(len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True))
         ids = torch.full((len(inputs), longest), int(self.tokenizer.pad_token_id))
         attention = torch.zeros_like(ids)
-        labels = torch.full_like(ids, IGNORED)
+        labels = torch.full_like(ids, UNKNOWN)
         for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
             tokens = torch.tensor(prompt + answer)
             where = slice(0, len(tokens)) if answer else slice(longest - len(tokens), longest)
@@ -132,9 +155,9 @@ class WetreadProcessor(ProcessorMixin):
             labels[row, len(prompt) : len(prompt) + len(answer)] = torch.tensor(answer, dtype=labels.dtype)
         regions = self._regions(inputs)
         owners, targets = self._segments(inputs)
-        return Batch(
-            ids, attention, labels if all(with_answer) else None, self._images(inputs), regions, owners, targets
-        )
+        learned = labels if all(with_answer) else None
+        images, outlines = self._images(inputs), self._outlines(inputs)
+        return Batch(ids, attention, learned, images, regions, owners, targets, outlines)
 
     def _images(self, inputs: Sequence[Input]) -> Images:
         pictures = [picture for each in inputs for picture in each.pictures]
@@ -182,6 +205,29 @@ class WetreadProcessor(ProcessorMixin):
         fine = self.side // FINE_STRIDE
         targets = torch.stack([torch.from_numpy(covered(mask, self.side, fine)) for mask, _ in places])
         return torch.tensor([owner for _, owner in places]), targets
+
+    def _outlines(self, inputs: Sequence[Input]) -> OutlineTargets | None:
+        """Of every picture of the batch; of one without outlines nothing is known. None where no input has any."""
+        some = next((each.outlines for each in inputs if each.outlines is not None), None)
+        if some is None:
+            return None
+        things, fine = len(some.now), self.side // FINE_STRIDE
+        rows = [row for row, each in enumerate(inputs) for _ in each.pictures]
+        maps = torch.zeros(2, len(rows), things, fine, fine)
+        known = torch.zeros(2, len(rows), things, dtype=torch.bool)
+        there = torch.full((len(rows), things, SIDES), UNKNOWN)
+        course = torch.full((len(rows), things), UNKNOWN)
+        for number, row in enumerate(rows):
+            outlines = inputs[row].outlines
+            if outlines is None:
+                continue
+            for at, masks in enumerate((outlines.now, outlines.then)):
+                if masks is not None:
+                    known[at, number] = torch.from_numpy(outlines.then_known if at else outlines.now_known)
+                    for thing in np.flatnonzero(masks.any(axis=(1, 2))):
+                        maps[at, number, thing] = torch.from_numpy(covered(masks[thing], self.side, fine))
+            there[number], course[number] = torch.from_numpy(outlines.there), torch.from_numpy(outlines.course)
+        return OutlineTargets(maps[0], maps[1], known[0], known[1], there, course)
 
 
 def covered(mask: Mask, side: int, cells: int) -> Float32:

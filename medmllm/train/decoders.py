@@ -28,6 +28,7 @@ from medmllm.constrain import Vocabulary
 from medmllm.grammar import Grammar
 from medmllm.model import WetreadConfig, WetreadForReporting
 from medmllm.tokens import OWN, add_own, placeholders
+from medmllm.train.truth import OUTLINED
 
 RANK, ALPHA, DROPOUT = 16, 32, 0.05  # of the adapters
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -51,8 +52,8 @@ def model_with(folder: Path, seed: int = 0, **sizes: Any) -> tuple[WetreadForRep
             f"{folder} holds no decoder that can be used: {(str(exc).strip() or type(exc).__name__).splitlines()[0]}"
         ) from exc
     fit(decoder, tokenizer)
-    ids, sizes = placeholders(tokenizer), {"slabs": 0} | sizes
-    model = WetreadForReporting(WetreadConfig(decoder.config, **sizes, **ids, decoder_from=folder.resolve().name))
+    sizes = {"slabs": 0, "outlined": OUTLINED, **placeholders(tokenizer), **sizes}
+    model = WetreadForReporting(WetreadConfig(decoder.config, **sizes, decoder_from=folder.resolve().name))
     model.decoder = decoder
     return model, tokenizer
 

@@ -1,4 +1,7 @@
-"""The recipe of our own model: `align`, with the picture encoder as the experts left it, then `instruct`, all of it.
+"""The recipe of our own model: `see`, pictures without words, `align`, the encoder held, then `instruct`, all of it.
+
+`see` learns where things lie on a film and on the one before, and what became of them: every place of a picture is told
+something, which words alone teach slowly. It may be left out.
 
 The decoder is small and starts from nothing, so it learns in both stages; one that comes with weights is held in
 `align` and gets adapters in `instruct` (medmllm/train/decoders.py). Batches are drawn from (seed, step), so that an
@@ -24,19 +27,22 @@ from expert_models.card import Card, checked_weights, packaged_card
 from expert_models.precision import half_precision, training_device
 from expert_models.train.checkpoint import Curve, Training
 from expert_models.train.publish import draw_curve
-from medmllm.model import Images, Regions, WetreadConfig, WetreadForReporting, voices
+from medmllm.losses import voices
+from medmllm.model import Images, Regions, WetreadConfig, WetreadForReporting
 from medmllm.processor import Batch, WetreadProcessor
 from medmllm.tokens import make_tokenizer, placeholders
 from medmllm.train import decoders
 from medmllm.train.exams import Exam, exams
 from medmllm.train.films import training_films
-from medmllm.train.tasks import draw_task
+from medmllm.train.tasks import draw_task, film_of
+from medmllm.train.truth import OUTLINED
 from medmllm.train.varied import varied
 
 START = "cxr-findings"  # the expert whose encoder the picture encoder starts from
 VOCABULARY = 1024
 TASKS = 2  # of an exam in a batch: to vary its films costs more than to speak of them
 PARTS = 3  # of a step's inputs, by length
+WITH_PRIOR = 0.9  # of the exams of `see`
 TEXTS = 4000  # inputs whose words the tokenizer is made of
 
 Progress = Callable[[str], None]
@@ -56,6 +62,7 @@ class Plan:
     seed: int = 0
 
 
+SEE = Plan("see", 600, batch=16, rate=1e-3, average=0.995)  # batch: exams, of two films each
 ALIGN = Plan("align", 200, frozen=("picture_encoder.body",))
 INSTRUCT = Plan("instruct", 1400, rate=6e-4, average=0.997)
 
@@ -85,7 +92,7 @@ def new_model(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    model = WetreadForReporting(WetreadConfig(decoder, slabs=0, **placeholders(tokenizer)))
+    model = WetreadForReporting(WetreadConfig(decoder, slabs=0, outlined=OUTLINED, **placeholders(tokenizer)))
     start_from(model, packaged_card(START))
     return model
 
@@ -113,17 +120,19 @@ def train_mllm(
     """Run one stage in the folder `out` and return the folder of the model that it made, beside its curve.
 
     data: folder of packs whose real films are learned from as well. decoder: folder of a language model to begin with,
-    instead of the small one; `instruct` goes on with it by itself. Tokenizer, exams and checkpoints are kept in out.
+    instead of the small one; later stages go on with it by themselves. `align` begins with the model of `see` where out
+    holds it. Tokenizer, exams and checkpoints are kept in out.
     ValueError for `instruct` before `align` has ended there, or with another decoder, and for a decoder that cannot be
     used; ImportError without the package that `instruct` needs for one.
     """
-    plan = {each.stage: each for each in (ALIGN, INSTRUCT)}[stage]
+    plan = {each.stage: each for each in (SEE, ALIGN, INSTRUCT)}[stage]
     plan = replace(plan, steps=steps or plan.steps, batch=batch or plan.batch)
-    start = out / ALIGN.stage
-    if plan.stage == INSTRUCT.stage and not (start / "model.safetensors").is_file():
+    start = out / {SEE.stage: "", ALIGN.stage: SEE.stage, INSTRUCT.stage: ALIGN.stage}[stage]
+    is_begun = stage != SEE.stage and (start / "model.safetensors").is_file()
+    if stage == INSTRUCT.stage and not is_begun:
         raise ValueError(f"{INSTRUCT.stage} begins with the model of {ALIGN.stage}, which is not in {out.name}")
     begun = None
-    if plan.stage == INSTRUCT.stage:
+    if is_begun:
         processor = WetreadProcessor.from_pretrained(str(start))
         model = WetreadForReporting.from_pretrained(str(start))
         decoders.check_continues(model, decoder)
@@ -132,7 +141,6 @@ def train_mllm(
         model, words = decoders.model_with(decoder)
         start_from(model, packaged_card(START))
         begun = model, WetreadProcessor.of(model, words)
-        plan = replace(plan, frozen=(*plan.frozen, "decoder"))
     at_hand = list(exams(range(patients), out / "exams", progress))
     if data is not None:
         at_hand += training_films(data, out / "films")
@@ -140,6 +148,8 @@ def train_mllm(
         model = new_model(tokenizer := new_tokenizer(at_hand))
         begun = model, WetreadProcessor.of(model, tokenizer)
     model, processor = begun
+    if stage != INSTRUCT.stage and decoders.came_from(model):
+        plan = replace(plan, frozen=(*plan.frozen, "decoder"))
     curve = train_stage(model, processor, at_hand, plan, out, progress, training_device())
     made = out / plan.stage
     model.save_pretrained(str(made))
@@ -190,7 +200,8 @@ def train_stage(
         for part in held:
             part.eval()
         optimizer.zero_grad()
-        loss = learned(model, [on(each, device) for each in drawn])
+        learn = seen if plan.stage == SEE.stage else learned
+        loss = learn(model, [on(each, device) for each in drawn])
         if learning:
             learning.hold()
         nn.utils.clip_grad_norm_(trained, 1.0)
@@ -206,12 +217,25 @@ def train_stage(
     return run.curve
 
 
+def seen(model: WetreadForReporting, parts: Sequence[Batch]) -> Tensor:
+    """The loss of a step of `see`, whose gradients are added to the model's."""
+    total = torch.zeros((), device=model.device)
+    for part in parts:
+        if part.outlines is not None:
+            with half_precision(model.device.type):
+                loss = model.outline_loss(model.encode(part.images), part.outlines)
+            loss.backward()
+            total += loss.detach()
+    return total
+
+
 def learned(model: WetreadForReporting, parts: Sequence[Batch]) -> Tensor:
     """The loss of a step, whose gradients are added to the model's, one part of its inputs after the other."""
     words = [voices(each.labels) for each in parts if each.labels is not None]
     masks = [0 if each.mask_owners is None else len(each.mask_owners) for each in parts]
+    outlines = [0 if each.outlines is None else int(each.outlines.now_known.any(dim=1).sum()) for each in parts]
     total = torch.zeros((), device=model.device)
-    for part, voice, drawn in zip(parts, words, masks, strict=True):
+    for part, voice, drawn, outlined in zip(parts, words, masks, outlines, strict=True):
         with half_precision(model.device.type):
             out = model(
                 part.input_ids,
@@ -221,10 +245,13 @@ def learned(model: WetreadForReporting, parts: Sequence[Batch]) -> Tensor:
                 part.regions,
                 mask_owners=part.mask_owners,
                 mask_targets=part.mask_targets,
+                outline_targets=part.outlines,
             )
         loss = out.word_loss * (voice / sum(words))
         if drawn:
             loss = loss + out.mask_loss * (drawn / sum(masks))
+        if outlined:
+            loss = loss + out.outline_loss * (outlined / sum(outlines))
         loss.backward()
         total += loss.detach()
     return total
@@ -240,7 +267,15 @@ class _Batches(Dataset[list[Batch]]):
         return max(0, self._plan.steps - self._done)
 
     def __getitem__(self, number: int) -> list[Batch]:
-        return drawn_batch(self._processor, self._at_hand, self._plan, self._done + number)
+        draw = seen_batch if self._plan.stage == SEE.stage else drawn_batch
+        return draw(self._processor, self._at_hand, self._plan, self._done + number)
+
+
+def seen_batch(processor: WetreadProcessor, at_hand: Sequence[Exam], plan: Plan, step: int) -> list[Batch]:
+    """The films of one step of `see`, with their priors and outlines, and no word."""
+    random = np.random.default_rng([plan.seed, step, 103])
+    drawn = [varied(at_hand[each], random) for each in random.integers(len(at_hand), size=plan.batch)]
+    return [processor.batch([film_of(each, bool(random.random() < WITH_PRIOR)) for each in drawn])]
 
 
 def drawn_batch(processor: WetreadProcessor, at_hand: Sequence[Exam], plan: Plan, step: int) -> list[Batch]:
@@ -277,6 +312,7 @@ def on(batch: Batch, device: torch.device | str) -> Batch:
         else Regions(regions.masks.to(device), regions.boxes.to(device), regions.owners.to(device)),
         moved(batch.mask_owners),
         moved(batch.mask_targets),
+        batch.outlines and batch.outlines.to(device),
     )
 
 

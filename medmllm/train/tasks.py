@@ -17,7 +17,7 @@ from dicom_io.study import Request, Study
 from expert_models import codes
 from expert_models.finding import Box, Change, Code, Comparison, Finding, Presence, Region
 from medmllm import wording
-from medmllm.brief import NO_CHEST, NOTHING_MORE, REGION, Brief, brief
+from medmllm.brief import NO_CHEST, NOTHING_MORE, PICTURE, REGION, Brief, brief
 from medmllm.grammar import box_text
 from medmllm.processor import Input, Place
 from medmllm.report import Section, Sentence
@@ -26,7 +26,7 @@ from medmllm.tokens import SEG
 from medmllm.train.calling import draw_call
 from medmllm.train.exams import Exam
 from medmllm.train.told import told
-from medmllm.train.truth import comparisons_of, findings_of, study_of
+from medmllm.train.truth import comparisons_of, findings_of, outlines_of, study_of
 from medmllm.views import to_grid
 from rag.evidence import Citation, Evidence
 
@@ -67,6 +67,25 @@ def draw_task(exam: Exam, number: int, with_prior: bool | None = None, task: str
     comparisons = comparisons_of(exam, findings) if with_prior else ()
     if random.random() < NO_FILM:
         return _no_film(study, exam, random, task)
+    drawn = _drawn(exam, number, study, findings, comparisons, random, task)
+    return replace(drawn, outlines=outlines_of(exam, with_prior=any(each is not None for each in drawn.priors)))
+
+
+def film_of(exam: Exam, with_prior: bool) -> Input:
+    """The film, its prior and their outlines, with no question."""
+    study = study_of(exam, with_prior)
+    return replace(_input(exam, study, Brief(PICTURE), ""), answer=None, outlines=outlines_of(exam, bool(study.priors)))
+
+
+def _drawn(
+    exam: Exam,
+    number: int,
+    study: Study,
+    findings: tuple[Finding, ...],
+    comparisons: Sequence[Comparison],
+    random: Random,
+    task: str,
+) -> Input:
     match task:
         case "report":
             return _report(exam, study, findings, comparisons, random)
@@ -81,7 +100,7 @@ def draw_task(exam: Exam, number: int, with_prior: bool | None = None, task: str
         case "ask" | "became":  # of a real film no earlier one is at hand
             return _ask(exam, study, findings, random)
         case "call":
-            return draw_call(exam, number, with_prior=with_prior)
+            return draw_call(exam, number, with_prior=bool(study.priors))
     raise ValueError(f"{task!r} is no task")
 
 

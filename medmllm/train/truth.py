@@ -28,6 +28,8 @@ from expert_models.finding import (
     Region,
     Side,
 )
+from medmllm.losses import COURSES, UNKNOWN
+from medmllm.processor import Outlines
 from medmllm.train.exams import ANATOMY, Drawn, Exam, Film
 
 TRUTH = ExpertTag("truth", "1")
@@ -41,6 +43,7 @@ CONCEPTS: dict[str, Code] = {
     LesionKind.ATELECTASIS: codes.ATELECTASIS,
     LesionKind.EDEMA: codes.PULMONARY_EDEMA,
 }
+OUTLINED = (*ANATOMY, *(str(kind) for kind in CONCEPTS if kind != LesionKind.CARDIOMEGALY))  # by our own model
 LIMITS = {"PA": 0.5, "AP": 0.55}  # of the cardiothoracic ratio
 EPOCH = datetime(2020, 1, 1)
 
@@ -118,6 +121,62 @@ def comparisons_of(exam: Exam, findings: tuple[Finding, ...]) -> tuple[Compariso
         if change in (Change.LARGER, Change.STABLE, Change.SMALLER):
             add(change, "heart", heart, was)
     return tuple(made)
+
+
+def outlines_of(exam: Exam, with_prior: bool) -> Outlines:
+    """Where each of OUTLINED lies on the film and on the one before, on which sides, and what became of it.
+
+    The heart's side and course are those of its enlargement; those of the lungs are not known.
+    """
+    study = study_of(exam, with_prior)
+    findings = findings_of(exam.now, study.series[0].uid)
+    comparisons = comparisons_of(exam, findings) if with_prior else ()
+    now, now_known = _outlines(exam.now)
+    then, then_known = _outlines(exam.then) if with_prior and exam.then else (None, np.zeros(len(OUTLINED), bool))
+    there = np.full((len(OUTLINED), 3), UNKNOWN)
+    course = np.full(len(OUTLINED), UNKNOWN)
+    known = {each.id: each for each in findings}
+    before = findings_of(exam.then, f"{exam.seed}.0.1") if then is not None and exam.then else ()
+    for thing, name in enumerate(OUTLINED):
+        concept = codes.CARDIOMEGALY if name == "heart" else CONCEPTS.get(name)
+        if concept is None or (name == "heart" and exam.now.cardiothoracic_ratio is None):
+            continue
+        there[thing] = _sides(concept, findings)
+        if then is None:
+            continue
+        subjects = [(each, known.get(each.finding_id or "") or each.prior_finding) for each in comparisons]
+        changes = {each.change.value for each, subject in subjects if subject and subject.concept == concept}
+        if len(changes) == 1:
+            course[thing] = COURSES.index(changes.pop())
+        elif not changes and not any(_is_there(concept, each) for each in (findings, before)):
+            course[thing] = len(COURSES)
+    return Outlines(now, now_known, then, then_known, there, course)
+
+
+def _outlines(film: Film) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """(K, rows, columns), and whether each is the whole truth: an outline that covers nothing is not known."""
+    masks = np.zeros((len(OUTLINED), *film.picture.shape), bool)
+    known = np.ones(len(OUTLINED), bool)
+    names = [*ANATOMY, *(each.kind for each in film.lesions)]
+    for name, outline in zip(names, film.outlines, strict=True):
+        if name in OUTLINED:
+            thing = OUTLINED.index(name)
+            masks[thing] |= outline
+            known[thing] &= bool(outline.any())
+    return masks, known
+
+
+def _sides(concept: Code, findings: Sequence[Finding]) -> tuple[int, int, int]:
+    """Whether it is on the right, on the left, and at all."""
+    present = [each for each in findings if each.concept == concept and each.presence is Presence.PRESENT]
+    if any(each.side is None for each in present):
+        return UNKNOWN, UNKNOWN, 1
+    sides = {each.side for each in present}
+    return int(Side.RIGHT in sides), int(Side.LEFT in sides), int(bool(sides))
+
+
+def _is_there(concept: Code, findings: Sequence[Finding]) -> bool:
+    return any(each.concept == concept and each.presence is Presence.PRESENT for each in findings)
 
 
 def _by_name(film: Film, findings: Sequence[Finding]) -> dict[str, Finding]:

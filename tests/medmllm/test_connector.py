@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
-from medmllm.connector import FourierBoxes, LayerFusion, PlainPacker, RegionTokens, TemporalAlignment, TokenPacker
+from medmllm.connector import (
+    FourierBoxes,
+    LayerFusion,
+    OutlineTokens,
+    PlainPacker,
+    RegionTokens,
+    TemporalAlignment,
+    TokenPacker,
+)
 from medmllm.vision import PictureEncoder, VolumeEncoder
 
 
@@ -116,3 +126,34 @@ def test_every_slice_of_a_volume_is_seen(slices: int, slabs: int) -> None:
     made.square().sum().backward()
     assert volume.grad is not None
     assert (volume.grad.abs().sum(dim=(1, 2, 3)) > 0).all()
+
+
+def test_an_outline_is_described_by_its_size_and_place() -> None:
+    """A rectangle of rows 4 to 7 and columns 2 to 3 of 8 x 8: an area of 8, all of it in the left half."""
+    part = OutlineTokens(width=2, things=1, heads=1, out_width=4).eval()
+    fine = torch.full((1, 2, 8, 8), -1.0)
+    fine[:, 0, 4:, 2:4] = 1.0
+    logits = 40 * fine[:, :1]
+    part.described = torch.nn.Identity()  # type: ignore[assignment]
+    features, numbers = part._described(fine, logits)[0, 0].split([2, part.NUMBERS])
+    assert features.tolist() == pytest.approx([1.0, -1.0], abs=1e-4)
+    area, left, right, peak, x, y, wide, high, slant = numbers.tolist()
+    assert math.exp(3 * area) == pytest.approx(8 / 64 + 1e-4, rel=1e-4)
+    assert left == pytest.approx(area, rel=1e-4)
+    assert math.exp(3 * right) == pytest.approx(1e-4, rel=1e-2)
+    assert peak == pytest.approx(2.0)  # 10, the largest that is told, of 40
+    # columns and rows lie at -1, -5/7 ... 1: 2 and 3 at -3/7 and -1/7, rows 4 to 7 at 1/7, 3/7, 5/7 and 1
+    assert (x, y) == pytest.approx((-2 / 7, 4 / 7), abs=1e-4)
+    assert (wide, high, slant) == pytest.approx((1 / 7, math.sqrt(5) / 7, 0.0), abs=1e-3)
+
+
+def test_the_film_before_is_looked_at_where_there_is_one() -> None:
+    torch.manual_seed(0)
+    part = OutlineTokens(width=8, things=3, heads=2, out_width=6).eval()
+    now, then = torch.randn(2, 8, 16, 16), torch.randn(2, 8, 16, 16)
+    there = torch.tensor([True, False])
+    made, other = part(now, then, there), part(now, then + 1, there)
+    assert made.tokens.shape == (2, 3, 6)
+    assert made.now.shape == made.then.shape == (2, 3, 16, 16)
+    assert not torch.allclose(made.tokens[0], other.tokens[0], atol=1e-4)
+    assert torch.equal(made.tokens[1], other.tokens[1])

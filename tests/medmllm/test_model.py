@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
+from medmllm.losses import OutlineTargets
 from medmllm.model import Images, Regions, WetreadConfig, WetreadForReporting
 
 PICTURE, VOLUME, SLICE, REGION, SEG, END = 50, 51, 52, 53, 54, 2
@@ -30,8 +32,8 @@ def decoder(family: str) -> PretrainedConfig:
     return AutoConfig.for_model(family, **SIZES, **extra)
 
 
-def config(family: str = "llama", **changes: int) -> WetreadConfig:
-    sizes = {"width": 16, "heads": 2, "side": 64, "slice_side": 32, "slabs": 2, "packing": 2} | changes
+def config(family: str = "llama", **changes: Any) -> WetreadConfig:
+    sizes: dict[str, Any] = {"width": 16, "heads": 2, "side": 64, "slice_side": 32, "slabs": 2, "packing": 2} | changes
     ids = {"picture": PICTURE, "volume": VOLUME, "slice": SLICE, "region": REGION, "seg": SEG}
     return WetreadConfig(decoder(family), **sizes, **{f"{name}_token_id": each for name, each in ids.items()})
 
@@ -186,3 +188,48 @@ def test_it_learns_to_draw_what_the_picture_shows() -> None:
     drawn = out.masks > 0
     dice = 2 * (drawn & (targets > 0)).sum() / (drawn.sum() + targets.sum())
     assert dice > 0.9
+
+
+def outlined(pictures: int, things: int) -> OutlineTargets:
+    """The first thing fills a corner of every film, now and before, on the right; the others are nowhere."""
+    now = torch.zeros(pictures, things, 16, 16)
+    now[:, 0, :6, :6] = 1
+    there = torch.zeros(pictures, things, 3, dtype=torch.long)
+    there[:, 0] = torch.tensor([1, 0, 1])
+    course = torch.full((pictures, things), 5)
+    course[:, 0] = 2
+    known = torch.ones(pictures, things, dtype=torch.bool)
+    return OutlineTargets(now, now, known, known, there, course)
+
+
+def test_what_is_outlined_has_tokens_learns_and_is_saved(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = WetreadForReporting(config(outlined=("heart", "mass", "effusion"), dropout=0))
+    assert (model.tokens_of_picture(), model.tokens_of_slice()) == (4 + 3, 4)
+    ids, images, regions = inputs(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    losses = []
+    for _ in range(8):
+        out = model(ids, labels=ids, images=images, regions=regions, outline_targets=outlined(2, 3))
+        assert out.loss.item() == pytest.approx(out.word_loss.item() + out.outline_loss.item())
+        optimizer.zero_grad()
+        out.loss.backward()
+        optimizer.step()
+        losses.append(out.outline_loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+    model.eval().save_pretrained(tmp_path)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    assert again.config.outlined == ["heart", "mass", "effusion"]
+    with torch.no_grad():
+        before, after = (each(ids, images=images, regions=regions).logits for each in (model, again))
+    assert torch.equal(before, after)
+
+
+def test_words_reach_what_is_outlined(model: WetreadForReporting) -> None:
+    """The tokens of outlines are read by the decoder: its loss alone moves them."""
+    one = WetreadForReporting(config(outlined=("heart",)))
+    ids, images, regions = inputs(one)
+    one(ids, labels=ids, images=images, regions=regions).loss.backward()
+    assert float(one.outline_tokens.out.weight.grad.abs().sum()) > 0
+    with pytest.raises(ValueError, match="outlines nothing"):
+        model(inputs(model)[0], images=images, regions=regions, outline_targets=outlined(2, 1))

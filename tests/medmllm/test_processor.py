@@ -11,7 +11,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from medmllm.brief import PICTURE, REGION, SLICE, VOLUME
-from medmllm.processor import IGNORED, Input, Place, WetreadProcessor, corners, covered, uncovered
+from medmllm.losses import UNKNOWN
+from medmllm.processor import Input, Place, WetreadProcessor, corners, covered, uncovered
 from medmllm.tokens import OWN, SEG, add_own, make_tokenizer
 
 PICTURE_TOKENS, VOLUME_TOKENS = 4, 6
@@ -60,7 +61,7 @@ def test_markers_are_repeated_and_answers_alone_are_learned(processor: WetreadPr
     assert (made.input_ids == marker).sum(dim=1).tolist() == [PICTURE_TOKENS, PICTURE_TOKENS]
     assert made.labels is not None
     for row, answer in enumerate(("yes", f"there {SEG}")):
-        learned = made.labels[row][made.labels[row] != IGNORED]
+        learned = made.labels[row][made.labels[row] != UNKNOWN]
         assert tokenizer.decode(learned[:-1]) == answer
         assert learned[-1] == tokenizer.eos_token_id
         assert made.attention_mask[row].diff().le(0).all()  # padded on the right

@@ -70,6 +70,28 @@ def test_instruct_waits_for_align(tmp_path: Path) -> None:
         mllm.train_mllm("instruct", tmp_path, patients=1)
 
 
+def test_what_is_seen_is_learned_without_words(drawn: Sequence[Exam], tmp_path: Path) -> None:
+    tokenizer = mllm.new_tokenizer(drawn, size=400, texts=60)
+    model = mllm.new_model(tokenizer, hidden=64, layers=1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    plan = replace(mllm.SEE, steps=6, batch=2, checkpoint_every=9)
+    curve = mllm.train_stage(model, WetreadProcessor.of(model, tokenizer), drawn, plan, tmp_path, lambda _: None)
+    assert curve[-1][1] < curve[0][1]
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert {name.partition(".")[0] for name in moved} == {"picture_encoder", "outline_tokens", "told"}
+
+
+def test_align_goes_on_with_what_was_seen(tmp_path: Path) -> None:
+    made = mllm.train_mllm("see", tmp_path, patients=1, steps=1, batch=1)
+    seen = WetreadForReporting.from_pretrained(str(made)).state_dict()
+    aligned = WetreadForReporting.from_pretrained(
+        str(mllm.train_mllm("align", tmp_path, patients=1, steps=1, batch=1))
+    ).state_dict()
+    held = [name for name in seen if name.startswith("picture_encoder.body")]
+    assert all(torch.equal(seen[name], aligned[name]) for name in held)
+    assert not torch.equal(seen["packer.out.0.weight"], aligned["packer.out.0.weight"])
+
+
 def test_batches_are_drawn_from_seed_and_step(drawn: Sequence[Exam]) -> None:
     tokenizer = mllm.new_tokenizer(drawn, size=400, texts=60)
     processor = WetreadProcessor.of(mllm.new_model(tokenizer, hidden=64, layers=1), tokenizer)
@@ -79,12 +101,13 @@ def test_batches_are_drawn_from_seed_and_step(drawn: Sequence[Exam]) -> None:
 
 
 def test_a_step_in_parts_is_the_step_as_a_whole(drawn: Sequence[Exam]) -> None:
-    """Without dropout, the gradients of one batch of all inputs are those of its parts together."""
+    """Without dropout, the gradients of one batch of all inputs are those of its parts together, outlines aside."""
     tokenizer = mllm.new_tokenizer(drawn, size=400, texts=60)
     model = mllm.new_model(tokenizer, hidden=64, layers=1).eval()
     processor = WetreadProcessor.of(model, tokenizer)
     inputs = [
-        draw_task(drawn[0], number, task=task) for number, task in enumerate(("where", "unaided", "ask", "where"))
+        replace(draw_task(drawn[0], number, task=task), outlines=None)
+        for number, task in enumerate(("where", "unaided", "ask", "where"))
     ]
 
     def gradients(parts: Sequence[Sequence[Input]]) -> tuple[float, dict[str, torch.Tensor]]:

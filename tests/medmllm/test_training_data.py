@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from exams_by_hand import followed, healthy, real
+from exams_by_hand import lesion as lesion_of
 
 from dicom_io.study import Request
 from expert_models import codes
 from expert_models.finding import Change, Comparison, Finding, Presence, Side
 from expert_models.train.phantoms import HELD_OUT
 from medmllm.brief import NO_CHEST, NOTHING_MORE, REGION, brief
+from medmllm.losses import COURSES, UNKNOWN
 from medmllm.parse import parse
 from medmllm.processor import Input, corners
 from medmllm.report import Report
@@ -23,7 +26,7 @@ from medmllm.tokens import SEG
 from medmllm.train.exams import Drawn, Exam, exam_of, exams, keep, read
 from medmllm.train.tasks import TASKS, draw_task, reported, what_became
 from medmllm.train.told import told
-from medmllm.train.truth import TRUTH, comparisons_of, findings_of, study_of
+from medmllm.train.truth import OUTLINED, TRUTH, comparisons_of, findings_of, outlines_of, study_of
 from medmllm.train.varied import varied
 from medmllm.verify import rests_on_places, verify
 from medmllm.views import Frame
@@ -271,3 +274,44 @@ def test_a_resolved_consolidation_is_the_experts_who_speak_of_opacities(drawn: S
             assert "consolidation" not in (learned.answer or "")
             assert re.search(r"^c1 opacity in the right lung resolved", learned.text, re.MULTILINE)
     assert met > 10
+
+
+def test_outlines_say_where_each_thing_is_and_what_became_of_it() -> None:
+    """By hand: a left effusion grew, a right nodule came, a right pneumothorax went; the heart is of usual size."""
+    made = outlines_of(followed(), with_prior=True)
+    at = {name: OUTLINED.index(name) for name in OUTLINED}
+    assert made.then is not None
+    assert {name for name in OUTLINED if made.now[at[name]].any()} == {
+        "right_lung", "left_lung", "heart", "effusion", "nodule",
+    }  # fmt: skip
+    assert made.then[at["pneumothorax"]].any()
+    assert not made.then[at["nodule"]].any()
+    assert made.now_known.all()
+    assert made.then_known.all()
+    assert made.there[at["effusion"]].tolist() == [0, 1, 1]
+    assert made.there[at["nodule"]].tolist() == [1, 0, 1]
+    assert made.there[at["heart"]].tolist() == made.there[at["pneumothorax"]].tolist() == [0, 0, 0]
+    assert made.there[at["left_lung"]].tolist() == [UNKNOWN] * 3
+    became = {"effusion": "larger", "nodule": "new", "pneumothorax": "resolved"}
+    for name in ("effusion", "nodule", "pneumothorax", "mass", "edema", "heart"):
+        expected = COURSES.index(became[name]) if name in became else len(COURSES)
+        assert made.course[at[name]] == expected, name
+    alone = outlines_of(followed(), with_prior=False)
+    assert alone.then is None
+    assert not alone.then_known.any()
+    assert (alone.course == UNKNOWN).all()
+
+
+def test_outlines_that_nobody_drew_are_not_known() -> None:
+    made = outlines_of(real(), with_prior=True)
+    at = {name: OUTLINED.index(name) for name in OUTLINED}
+    assert not made.now_known[at["heart"]]
+    assert made.there[at["heart"]].tolist() == [UNKNOWN] * 3
+    assert made.now_known[at["left_lung"]]
+    named = healthy().now
+    nowhere = np.zeros((1, *named.picture.shape), bool)
+    outlines = np.concatenate([named.outlines, nowhere])
+    film = replace(named, lesions=(lesion_of("x", "effusion", None),), outlines=outlines)
+    made = outlines_of(replace(real(), now=film), with_prior=False)
+    assert not made.now_known[at["effusion"]]
+    assert made.there[at["effusion"]].tolist() == [UNKNOWN, UNKNOWN, 1]
