@@ -52,7 +52,9 @@ def train_mllm_command(
     out: Out = Path("training"),
     patients: Annotated[int, typer.Option(min=1, help="Synthetic patients to learn from.")] = 1000,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the stage, instead of the recipe's.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Inputs of a step (exams, for see), instead of the recipe's.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Inputs (for see: exams) of a step, not the recipe's.")
+    ] = None,
 ) -> None:
     """Train the multimodal model on synthetic patients and real films. Resumes where an earlier run in OUT stopped."""
     from app.terminal import say

@@ -36,6 +36,7 @@ CHANGES = {each: Code(each.value, "99WETREAD", each.value.capitalize()) for each
 GROUNDING = Code("grounding", "99WETREAD", "Grounding")
 UNSUPPORTED = Code("unsupported", "99WETREAD", "Not supported by the findings")
 EDITED = Code("edited", "99WETREAD", "Edited by a person")
+SEEN = Code("seen", "99WETREAD", "Seen by the language model alone")
 WITHOUT_UNIT = Code("1", "UCUM", "no units")
 SECTION_CODES = {  # CID 7001
     Section.INDICATION: Code("18785-6", "LN", "Indications for Procedure"),

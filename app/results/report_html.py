@@ -142,7 +142,7 @@ def sections_of(record: Record) -> list[dict[str, object]]:
                 "lights": " ".join((*words.references_of(sentence), sentence_id(position))),
                 "references": words.references_of(sentence),
                 "doubts": words.doubts_of(sentence),
-                "is_edited": sentence.is_edited,
+                "mark": words.mark_of(sentence),
             }
             for position, sentence in enumerate(record.report.sentences)
             if sentence.section is section

@@ -293,8 +293,8 @@ class Typeface:
             said = f"<b>{said}</b>"
         if references := words.references_of(sentence):
             said += f' <font size="7.5" color="#1f5f99">[{self.safe(", ".join(references))}]</font>'
-        if sentence.is_edited:
-            said += f' <font size="7.5" color="#5a6573">({words.EDITED})</font>'
+        if mark := words.mark_of(sentence):
+            said += f' <font size="7.5" color="#5a6573">({mark})</font>'
         for doubt in words.doubts_of(sentence):
             said += f'<br/><font size="8" color="#a3231f">! {self.safe(doubt)}</font>'
         return Paragraph(said, self.style(10, spaceAfter=2.5))

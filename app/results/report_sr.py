@@ -27,6 +27,7 @@ from app.results.coded import (
     MODALITIES,
     PRESENCE,
     SECTION_CODES,
+    SEEN,
     SIDES,
     UNSUPPORTED,
     concept,
@@ -46,8 +47,9 @@ from app.results.record import Record
 from app.results.report_seg import Segmentation, group
 from app.results.sr_measurements import coordinates, measured, probability, rated
 from app.results.words import PRODUCT, doubts_of, growth_of
-from expert_models.finding import Change, Comparison, Finding, Measurement, Presence, Region
-from medmllm.report import Report
+from expert_models.finding import Change, Code, Comparison, Finding, Measurement, Presence, Region
+from medmllm.report import Report, Sentence
+from medmllm.verify import rests_on_places
 
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 Group = (
@@ -193,22 +195,31 @@ def procedures(image: Dataset) -> list[sr.CodedConcept]:
 
 
 def narrative(record: Record) -> sr.ContainerContentItem:
-    """The sentences, in order; one that failed a check or rests on nothing is marked so, and one by a person."""
+    """The sentences, in order; marked are those that failed a check or rest on nothing, a person's, and a model's."""
     said = container(sr.CodedConcept("C0034375", "UMLS", "Qualitative Evaluations"))
     for sentence in record.report.sentences:
         item = text(concept(SECTION_CODES[sentence.section]), sentence.text)
-        if sentence.is_edited or doubts_of(sentence):
+        if mark := grounding_of(sentence):
             item.ContentSequence = sr.ContentSequence(
                 [
                     sr.CodeContentItem(
                         name=concept(GROUNDING),
-                        value=concept(EDITED if sentence.is_edited else UNSUPPORTED),
+                        value=concept(mark),
                         relationship_type=sr.RelationshipTypeValues.HAS_CONCEPT_MOD,
                     )
                 ]
             )
         said.ContentSequence.append(item)
     return said
+
+
+def grounding_of(sentence: Sentence) -> Code | None:
+    """What a reader has to know of where a sentence comes from; None for one that rests on what experts found."""
+    if sentence.is_edited:
+        return EDITED
+    if doubts_of(sentence):
+        return UNSUPPORTED
+    return SEEN if rests_on_places(sentence) else None
 
 
 def finding_group(record: Record, finding: Finding, segmentations: Sequence[Segmentation]) -> Group:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from app.results.words import BANNER, EDITED, SECTIONS, cited, doubts_of, references_of, signed_by
+from app.results.words import BANNER, SECTIONS, cited, doubts_of, mark_of, references_of, signed_by
 from medmllm.report import Report, Section, Sentence
 
 
@@ -33,7 +33,8 @@ def said(sentence: Sentence, width: int) -> list[str]:
     """One sentence with its references, and its doubts below it."""
     references = references_of(sentence)
     marks = f" [{', '.join(references)}]" if references else ""
-    marks += f" ({EDITED})" if sentence.is_edited else ""
+    if mark := mark_of(sentence):
+        marks += f" ({mark})"
     lines = hanging("- ", sentence.text + marks, width)
     for doubt in doubts_of(sentence):
         lines += hanging("  !! ", doubt, width)

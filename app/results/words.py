@@ -5,11 +5,13 @@ from __future__ import annotations
 from expert_models.codes import ANATOMY
 from expert_models.finding import Attribute, Change, Comparison, Finding, Measurement, Presence, Side
 from medmllm.report import CheckKind, Report, Section, Sentence, Signature, Verdict
+from medmllm.verify import rests_on_places
 from medmllm.wording import ADJECTIVES
 from rag.evidence import Citation
 
 BANNER = "DRAFT — not verified by a physician"
 EDITED = "edited by a person"
+SEEN = "seen by the language model alone"
 PRODUCT = "Wetread"
 
 SECTIONS = {
@@ -164,6 +166,13 @@ def references_of(sentence: Sentence) -> tuple[str, ...]:
     """The ids a sentence cites, findings first."""
     grounding = sentence.grounding
     return (*grounding.finding_ids, *grounding.comparison_ids, *grounding.evidence_ids)
+
+
+def mark_of(sentence: Sentence) -> str:
+    """Who stands behind a sentence that no expert of ours does: a person, or a model that saw it; "" for any other."""
+    if sentence.is_edited:
+        return EDITED
+    return SEEN if rests_on_places(sentence) else ""
 
 
 def subject_of(report: Report, comparison: Comparison) -> str:

@@ -32,7 +32,7 @@ from rag.evidence import Citation, Evidence
 
 WRITTEN = (Section.FINDINGS, Section.IMPRESSION)
 WHOLE = "<box>[[0,0,999,999]]</box>"
-TASKS = {"report": 0.25, "unaided": 0.19, "name": 0.09, "where": 0.13, "ask": 0.11, "became": 0.14, "call": 0.09}
+TASKS = {"report": 0.22, "unaided": 0.17, "name": 0.07, "where": 0.12, "ask": 0.1, "became": 0.18, "call": 0.14}
 INDICATIONS = (
     "cough",
     "fever and cough for a week",
