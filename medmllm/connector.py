@@ -260,7 +260,7 @@ class OutlineTokens(nn.Module):
             ]
             pooled = torch.einsum("bkhw,bdhw->bkd", soft, fine) / whole[..., None]
             raw = torch.cat([pooled, torch.stack(numbers, dim=-1)], dim=-1)
-        described: Tensor = self.described(raw)
+        described: Tensor = self.described(raw.to(self.maps.weight.dtype))
         return described
 
 

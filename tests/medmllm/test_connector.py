@@ -157,3 +157,12 @@ def test_the_film_before_is_looked_at_where_there_is_one() -> None:
     assert made.now.shape == made.then.shape == (2, 3, 16, 16)
     assert not torch.allclose(made.tokens[0], other.tokens[0], atol=1e-4)
     assert torch.equal(made.tokens[1], other.tokens[1])
+
+
+def test_outlines_in_half_precision_are_those_in_whole() -> None:
+    part = OutlineTokens(width=8, things=3, heads=2, out_width=6).eval()
+    now, then, there = torch.randn(1, 8, 16, 16), torch.randn(1, 8, 16, 16), torch.tensor([True])
+    whole = part(now, then, there).tokens
+    half = part.bfloat16()(now.bfloat16(), then.bfloat16(), there).tokens
+    assert half.dtype == torch.bfloat16
+    assert torch.allclose(half.float(), whole, atol=0.1)
