@@ -44,7 +44,7 @@ from app.results.fhir_types import (
     quantity,
 )
 from app.results.record import Record
-from app.results.words import BANNER, PRODUCT, growth_of, signed_by
+from app.results.words import BANNER, PRODUCT, SEEN, growth_of, mark_of, signed_by
 from dicom_io.identity import has_patient_id
 from dicom_io.study import Series
 from expert_models.codes import PROBABILITY
@@ -348,8 +348,9 @@ def own_id(*parts: str) -> str:
 
 
 def paragraph(sentences: tuple[Sentence, ...]) -> str:
-    """The sentences as one paragraph."""
-    return " ".join(each.text for each in sentences) or "No conclusion was drawn."
+    """The sentences as one paragraph; behind what a model alone saw stands that it did."""
+    said = [f"{each.text} ({SEEN})" if mark_of(each) == SEEN else each.text for each in sentences]
+    return " ".join(said) or "No conclusion was drawn."
 
 
 def body_site(finding: Finding) -> Json | None:

@@ -110,12 +110,16 @@ def came_from(model: WetreadForReporting) -> str | None:
     return name
 
 
-def check_continues(model: WetreadForReporting, folder: Path | None) -> None:
-    """ValueError when the model of `align` began with another decoder, ImportError without the package for adapters."""
+def check_continues(model: WetreadForReporting, folder: Path | None, stage: str) -> None:
+    """ValueError when the model of this stage began with another decoder than the folder's."""
     begun = came_from(model)
     if folder is not None and (name := folder.resolve().name) != begun:
-        raise ValueError(f"the model of align began with {begun or 'the small decoder'}, not with {name}")
-    if begun is not None and find_spec("peft") is None:
+        raise ValueError(f"the model of {stage} began with {begun or 'the small decoder'}, not with {name}")
+
+
+def check_adapters(model: WetreadForReporting) -> None:
+    """ImportError where the decoder would get adapters, and their package is not installed."""
+    if came_from(model) is not None and find_spec("peft") is None:
         raise ImportError("adapters for a decoder need the package peft: install wetread[lora]")
 
 

@@ -10,6 +10,7 @@ interrupted run goes on as if it had not been.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -50,7 +51,10 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One stage. batch: inputs of a step; rate: peak learning rate; frozen: parts of the model that do not learn."""
+    """One stage. batch: inputs of a step; rate: peak learning rate; frozen: parts of the model that do not learn.
+
+    begun: the sha256 of the weights that the stage goes on with, "" where it starts.
+    """
 
     stage: str
     steps: int
@@ -60,6 +64,7 @@ class Plan:
     average: float = 0.99
     checkpoint_every: int = 50
     seed: int = 0
+    begun: str = ""
 
 
 SEE = Plan("see", 600, batch=16, rate=1e-3, average=0.995)  # batch: exams, of two films each
@@ -122,8 +127,9 @@ def train_mllm(
     data: folder of packs whose real films are learned from as well. decoder: folder of a language model to begin with,
     instead of the small one; later stages go on with it by themselves. `align` begins with the model of `see` where out
     holds it. Tokenizer, exams and checkpoints are kept in out.
-    ValueError for `instruct` before `align` has ended there, or with another decoder, and for a decoder that cannot be
-    used; ImportError without the package that `instruct` needs for one.
+    ValueError for `instruct` before `align` has ended there, for another decoder than the stage before began with, for
+    one that cannot be used, and for a run there that went on from other weights; ImportError without the package that
+    `instruct` needs for a decoder.
     """
     plan = {each.stage: each for each in (SEE, ALIGN, INSTRUCT)}[stage]
     plan = replace(plan, steps=steps or plan.steps, batch=batch or plan.batch)
@@ -135,8 +141,12 @@ def train_mllm(
     if is_begun:
         processor = WetreadProcessor.from_pretrained(str(start))
         model = WetreadForReporting.from_pretrained(str(start))
-        decoders.check_continues(model, decoder)
+        decoders.check_continues(model, decoder, start.name)
+        if stage == INSTRUCT.stage:
+            decoders.check_adapters(model)
         begun = model, processor
+        with (start / "model.safetensors").open("rb") as weights:
+            plan = replace(plan, begun=hashlib.file_digest(weights, "sha256").hexdigest())
     elif decoder is not None:
         model, words = decoders.model_with(decoder)
         start_from(model, packaged_card(START))
@@ -154,9 +164,7 @@ def train_mllm(
     made = out / plan.stage
     model.save_pretrained(str(made))
     processor.save_pretrained(str(made))
-    draw_curve(
-        curve, f"Multimodal model, {plan.stage}: words and masks, mean of 20 steps", out / f"{plan.stage}-curve.png"
-    )
+    draw_curve(curve, f"Multimodal model, {plan.stage}: loss, mean of 20 steps", out / f"{plan.stage}-curve.png")
     return made
 
 
@@ -233,9 +241,10 @@ def learned(model: WetreadForReporting, parts: Sequence[Batch]) -> Tensor:
     """The loss of a step, whose gradients are added to the model's, one part of its inputs after the other."""
     words = [voices(each.labels) for each in parts if each.labels is not None]
     masks = [0 if each.mask_owners is None else len(each.mask_owners) for each in parts]
-    outlines = [0 if each.outlines is None else int(each.outlines.now_known.any(dim=1).sum()) for each in parts]
+    targets = [each.outlines if model.config.outlined else None for each in parts]
+    outlines = [0 if each is None else int(each.now_known.any(dim=1).sum()) for each in targets]
     total = torch.zeros((), device=model.device)
-    for part, voice, drawn, outlined in zip(parts, words, masks, outlines, strict=True):
+    for part, voice, drawn, target, outlined in zip(parts, words, masks, targets, outlines, strict=True):
         with half_precision(model.device.type):
             out = model(
                 part.input_ids,
@@ -245,7 +254,7 @@ def learned(model: WetreadForReporting, parts: Sequence[Batch]) -> Tensor:
                 part.regions,
                 mask_owners=part.mask_owners,
                 mask_targets=part.mask_targets,
-                outline_targets=part.outlines,
+                outline_targets=target,
             )
         loss = out.word_loss * (voice / sum(words))
         if drawn:

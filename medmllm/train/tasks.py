@@ -68,13 +68,15 @@ def draw_task(exam: Exam, number: int, with_prior: bool | None = None, task: str
     if random.random() < NO_FILM:
         return _no_film(study, exam, random, task)
     drawn = _drawn(exam, number, study, findings, comparisons, random, task)
-    return replace(drawn, outlines=outlines_of(exam, with_prior=any(each is not None for each in drawn.priors)))
+    return replace(drawn, outlines=outlines_of(exam, study, findings, comparisons))
 
 
 def film_of(exam: Exam, with_prior: bool) -> Input:
     """The film, its prior and their outlines, with no question."""
     study = study_of(exam, with_prior)
-    return replace(_input(exam, study, Brief(PICTURE), ""), answer=None, outlines=outlines_of(exam, bool(study.priors)))
+    findings = findings_of(exam.now, study.series[0].uid)
+    outlines = outlines_of(exam, study, findings, comparisons_of(exam, findings) if study.priors else ())
+    return replace(_input(exam, study, Brief(PICTURE), ""), answer=None, outlines=outlines)
 
 
 def _drawn(

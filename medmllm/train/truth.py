@@ -28,7 +28,7 @@ from expert_models.finding import (
     Region,
     Side,
 )
-from medmllm.losses import COURSES, UNKNOWN
+from medmllm.losses import COURSES, SIDES, UNKNOWN
 from medmllm.processor import Outlines
 from medmllm.train.exams import ANATOMY, Drawn, Exam, Film
 
@@ -123,38 +123,32 @@ def comparisons_of(exam: Exam, findings: tuple[Finding, ...]) -> tuple[Compariso
     return tuple(made)
 
 
-def outlines_of(exam: Exam, with_prior: bool) -> Outlines:
-    """Where each of OUTLINED lies on the film and on the one before, on which sides, and what became of it.
+def outlines_of(exam: Exam, study: Study, findings: Sequence[Finding], comparisons: Sequence[Comparison]) -> Outlines:
+    """Where each of OUTLINED lies on the film and on the study's prior, on which sides, and what became of it.
 
-    The heart's side and course are those of its enlargement; those of the lungs are not known.
+    What is told of the heart is told of its enlargement; of the lungs nothing is. Of a real film, which has no film
+    before it, a lesion is known where readers boxed it and nowhere else, and on the other side it may be as well. The
+    diseases of the exam have to be known: a kind that it does not name counts as absent.
     """
-    study = study_of(exam, with_prior)
-    findings = findings_of(exam.now, study.series[0].uid)
-    comparisons = comparisons_of(exam, findings) if with_prior else ()
-    now, now_known = _outlines(exam.now)
-    then, then_known = _outlines(exam.then) if with_prior and exam.then else (None, np.zeros(len(OUTLINED), bool))
-    there = np.full((len(OUTLINED), 3), UNKNOWN)
+    is_real = exam.then is None
+    prior = exam.then if study.priors else None
+    now, now_known = _outlines(exam.now, is_real)
+    then, then_known = _outlines(prior, is_real) if prior else (None, np.zeros(len(OUTLINED), bool))
+    there = np.full((len(OUTLINED), SIDES), UNKNOWN)
     course = np.full(len(OUTLINED), UNKNOWN)
-    known = {each.id: each for each in findings}
-    before = findings_of(exam.then, f"{exam.seed}.0.1") if then is not None and exam.then else ()
+    before = findings_of(prior, f"{exam.seed}.0.1") if prior else ()
     for thing, name in enumerate(OUTLINED):
         concept = codes.CARDIOMEGALY if name == "heart" else CONCEPTS.get(name)
         if concept is None or (name == "heart" and exam.now.cardiothoracic_ratio is None):
             continue
-        there[thing] = _sides(concept, findings)
-        if then is None:
-            continue
-        subjects = [(each, known.get(each.finding_id or "") or each.prior_finding) for each in comparisons]
-        changes = {each.change.value for each, subject in subjects if subject and subject.concept == concept}
-        if len(changes) == 1:
-            course[thing] = COURSES.index(changes.pop())
-        elif not changes and not any(_is_there(concept, each) for each in (findings, before)):
-            course[thing] = len(COURSES)
+        there[thing] = _sides(concept, findings, is_real)
+        if prior:
+            course[thing] = _course(concept, findings, before, comparisons)
     return Outlines(now, now_known, then, then_known, there, course)
 
 
-def _outlines(film: Film) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """(K, rows, columns), and whether each is the whole truth: an outline that covers nothing is not known."""
+def _outlines(film: Film, is_real: bool) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """(K, rows, columns), and whether each is the whole truth: not where nothing is outlined, nor where boxes are."""
     masks = np.zeros((len(OUTLINED), *film.picture.shape), bool)
     known = np.ones(len(OUTLINED), bool)
     names = [*ANATOMY, *(each.kind for each in film.lesions)]
@@ -162,17 +156,34 @@ def _outlines(film: Film) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
         if name in OUTLINED:
             thing = OUTLINED.index(name)
             masks[thing] |= outline
-            known[thing] &= bool(outline.any())
+            known[thing] &= bool(outline.any()) and not (is_real and name not in ANATOMY)
     return masks, known
 
 
-def _sides(concept: Code, findings: Sequence[Finding]) -> tuple[int, int, int]:
-    """Whether it is on the right, on the left, and at all."""
+def _sides(concept: Code, findings: Sequence[Finding], is_real: bool) -> tuple[int, int, int]:
+    """Whether it is on the right, on the left, and at all; of what has no side, at all."""
     present = [each for each in findings if each.concept == concept and each.presence is Presence.PRESENT]
-    if any(each.side is None for each in present):
-        return UNKNOWN, UNKNOWN, 1
-    sides = {each.side for each in present}
-    return int(Side.RIGHT in sides), int(Side.LEFT in sides), int(bool(sides))
+    is_there = int(bool(present))
+    if concept in (codes.CARDIOMEGALY, codes.PULMONARY_EDEMA) or any(each.side is None for each in present):
+        return UNKNOWN, UNKNOWN, is_there
+    elsewhere = UNKNOWN if is_real and present else 0
+    right, left = (1 if any(each.side is side for each in present) else elsewhere for side in (Side.RIGHT, Side.LEFT))
+    return right, left, is_there
+
+
+def _course(
+    concept: Code, findings: Sequence[Finding], before: Sequence[Finding], comparisons: Sequence[Comparison]
+) -> int:
+    """What became of all of a kind, as in losses.OutlineTargets; UNKNOWN where not all became the same."""
+    known = {each.id: each for each in findings}
+    subjects = [(each, known.get(each.finding_id or "") or each.prior_finding) for each in comparisons]
+    of_kind = [each for each, subject in subjects if subject and subject.concept == concept]
+    changes = {each.change.value for each in of_kind}
+    present = {each.id for each in findings if each.concept == concept and each.presence is Presence.PRESENT}
+    if len(changes) == 1 and present <= {each.finding_id for each in of_kind}:
+        return COURSES.index(changes.pop())
+    is_nowhere = not changes and not any(_is_there(concept, each) for each in (findings, before))
+    return len(COURSES) if is_nowhere else UNKNOWN
 
 
 def _is_there(concept: Code, findings: Sequence[Finding]) -> bool:

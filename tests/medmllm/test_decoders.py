@@ -30,7 +30,7 @@ from medmllm.model import WetreadForReporting
 from medmllm.processor import Batch, Input, WetreadProcessor
 from medmllm.tokens import OWN
 from medmllm.train import mllm
-from medmllm.train.decoders import check_continues, model_with
+from medmllm.train.decoders import check_adapters, model_with
 from medmllm.train.exams import Exam, exams
 from medmllm.train.tasks import draw_task
 
@@ -312,11 +312,22 @@ def test_both_stages_around_a_decoder_speak_to_nobody(llama: Path, tmp_path: Pat
         mllm.train_mllm("instruct", tmp_path, patients=1, decoder=tmp_path / "other")
 
 
+def test_what_was_seen_is_aligned_without_the_package_for_adapters(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)  # as where it is not installed
+    mllm.train_mllm("see", tmp_path, patients=1, decoder=llama, steps=1, batch=1)
+    with pytest.raises(ValueError, match="the model of see began with llama, not with other"):
+        mllm.train_mllm("align", tmp_path, patients=1, decoder=tmp_path / "other")
+    made = mllm.train_mllm("align", tmp_path, patients=1, steps=1, batch=1)
+    assert json.loads((made / "config.json").read_text())["decoder_from"] == "llama"
+
+
 def test_without_peft_one_sentence_says_what_to_install(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, _ = model_with(llama, **SIZES)
     monkeypatch.setitem(sys.modules, "peft", None)  # as where it is not installed
     with pytest.raises(ImportError, match=r"peft: install wetread\[lora\]"):
-        check_continues(model, None)
+        check_adapters(model)
 
 
 def test_folders_that_hold_no_decoder_are_refused(llama: Path, tmp_path: Path) -> None:

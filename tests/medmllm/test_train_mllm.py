@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from expert_models.train.phantoms import HELD_OUT
-from medmllm.model import WetreadForReporting
+from medmllm.model import WetreadConfig, WetreadForReporting
 from medmllm.processor import Input, WetreadProcessor
 from medmllm.train import mllm
 from medmllm.train.exams import Exam, exams
@@ -90,6 +90,23 @@ def test_align_goes_on_with_what_was_seen(tmp_path: Path) -> None:
     held = [name for name in seen if name.startswith("picture_encoder.body")]
     assert all(torch.equal(seen[name], aligned[name]) for name in held)
     assert not torch.equal(seen["packer.out.0.weight"], aligned["packer.out.0.weight"])
+
+
+def test_a_stage_does_not_go_on_with_other_weights_than_it_began_with(tmp_path: Path) -> None:
+    """Aligned without `see`, then seen: the half of `align` that is there is of another model."""
+    mllm.train_mllm("align", tmp_path, patients=1, steps=1, batch=1)
+    mllm.train_mllm("see", tmp_path, patients=1, steps=1, batch=1)
+    with pytest.raises(ValueError, match=r"align\.safetensors is of another run"):
+        mllm.train_mllm("align", tmp_path, patients=1, steps=1, batch=1)
+
+
+def test_a_model_that_outlines_nothing_learns_as_well(drawn: Sequence[Exam]) -> None:
+    tokenizer = mllm.new_tokenizer(drawn, size=400, texts=60)
+    sizes = mllm.new_model(tokenizer, hidden=64, layers=1).config.to_dict() | {"outlined": []}
+    model = WetreadForReporting(WetreadConfig(**sizes))
+    batch = WetreadProcessor.of(model, tokenizer).batch([draw_task(drawn[0], 1, task="unaided")])
+    assert batch.outlines is not None
+    assert float(mllm.learned(model, [batch])) > 0
 
 
 def test_batches_are_drawn_from_seed_and_step(drawn: Sequence[Exam]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exams_by_hand import followed, healthy, real
+from exams_by_hand import film, followed, healthy, real
 from exams_by_hand import lesion as lesion_of
 
 from dicom_io.study import Request
@@ -19,7 +19,7 @@ from expert_models.train.phantoms import HELD_OUT
 from medmllm.brief import NO_CHEST, NOTHING_MORE, REGION, brief
 from medmllm.losses import COURSES, UNKNOWN
 from medmllm.parse import parse
-from medmllm.processor import Input, corners
+from medmllm.processor import Input, Outlines, corners
 from medmllm.report import Report
 from medmllm.template import TemplateWriter
 from medmllm.tokens import SEG
@@ -276,9 +276,15 @@ def test_a_resolved_consolidation_is_the_experts_who_speak_of_opacities(drawn: S
     assert met > 10
 
 
+def outlined(exam: Exam, with_prior: bool = True) -> Outlines:
+    study = study_of(exam, with_prior)
+    findings = findings_of(exam.now, study.series[0].uid)
+    return outlines_of(exam, study, findings, comparisons_of(exam, findings) if study.priors else ())
+
+
 def test_outlines_say_where_each_thing_is_and_what_became_of_it() -> None:
     """By hand: a left effusion grew, a right nodule came, a right pneumothorax went; the heart is of usual size."""
-    made = outlines_of(followed(), with_prior=True)
+    made = outlined(followed())
     at = {name: OUTLINED.index(name) for name in OUTLINED}
     assert made.then is not None
     assert {name for name in OUTLINED if made.now[at[name]].any()} == {
@@ -290,20 +296,21 @@ def test_outlines_say_where_each_thing_is_and_what_became_of_it() -> None:
     assert made.then_known.all()
     assert made.there[at["effusion"]].tolist() == [0, 1, 1]
     assert made.there[at["nodule"]].tolist() == [1, 0, 1]
-    assert made.there[at["heart"]].tolist() == made.there[at["pneumothorax"]].tolist() == [0, 0, 0]
+    assert made.there[at["pneumothorax"]].tolist() == [0, 0, 0]
+    assert made.there[at["heart"]].tolist() == made.there[at["edema"]].tolist() == [UNKNOWN, UNKNOWN, 0]
     assert made.there[at["left_lung"]].tolist() == [UNKNOWN] * 3
     became = {"effusion": "larger", "nodule": "new", "pneumothorax": "resolved"}
     for name in ("effusion", "nodule", "pneumothorax", "mass", "edema", "heart"):
         expected = COURSES.index(became[name]) if name in became else len(COURSES)
         assert made.course[at[name]] == expected, name
-    alone = outlines_of(followed(), with_prior=False)
+    alone = outlined(followed(), with_prior=False)
     assert alone.then is None
     assert not alone.then_known.any()
     assert (alone.course == UNKNOWN).all()
 
 
 def test_outlines_that_nobody_drew_are_not_known() -> None:
-    made = outlines_of(real(), with_prior=True)
+    made = outlined(real())
     at = {name: OUTLINED.index(name) for name in OUTLINED}
     assert not made.now_known[at["heart"]]
     assert made.there[at["heart"]].tolist() == [UNKNOWN] * 3
@@ -311,7 +318,27 @@ def test_outlines_that_nobody_drew_are_not_known() -> None:
     named = healthy().now
     nowhere = np.zeros((1, *named.picture.shape), bool)
     outlines = np.concatenate([named.outlines, nowhere])
-    film = replace(named, lesions=(lesion_of("x", "effusion", None),), outlines=outlines)
-    made = outlines_of(replace(real(), now=film), with_prior=False)
+    labelled = replace(named, lesions=(lesion_of("x", "effusion", None),), outlines=outlines)
+    made = outlined(replace(real(), now=labelled))
     assert not made.now_known[at["effusion"]]
     assert made.there[at["effusion"]].tolist() == [UNKNOWN, UNKNOWN, 1]
+
+
+def test_boxes_on_a_real_film_are_not_the_whole_truth() -> None:
+    """A box says that it is there and on which side; not that the rest is free, nor that the other side is."""
+    boxed = replace(followed(), then=None, gone=())
+    made = outlined(boxed)
+    effusion, mass, lung = (OUTLINED.index(each) for each in ("effusion", "mass", "left_lung"))
+    assert (made.now_known[effusion], made.now_known[mass], made.now_known[lung]) == (False, True, True)
+    assert made.there[effusion].tolist() == [UNKNOWN, 1, 1]
+    assert made.there[mass].tolist() == [0, 0, 0]
+
+
+def test_a_course_is_that_of_all_of_a_kind() -> None:
+    """Two nodules, of which one grew: of the other nothing is known, so what became of nodules is not."""
+    grew, other = lesion_of("a", "nodule", "left", "larger"), lesion_of("b", "nodule", "right")
+    of_one = replace(followed(), then=film(60, grew), now=film(90, grew), gone=())
+    of_two = replace(of_one, now=film(90, grew, other))
+    nodule = OUTLINED.index("nodule")
+    assert outlined(of_one).course[nodule] == COURSES.index("larger")
+    assert outlined(of_two).course[nodule] == UNKNOWN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from io import BytesIO
 
@@ -10,6 +11,7 @@ from pydicom import Dataset, dcmread
 from pypdf import PdfReader
 
 from app.results.record import Record
+from app.results.report_fhir import fhir_bundle
 from app.results.report_html import html_page
 from app.results.report_pdf import pdf_document
 from app.results.report_sr import structured_report
@@ -53,6 +55,15 @@ def test_the_sr_codes_it(seen: Record) -> None:
     assert (marked.CodeValue, marked.CodingSchemeDesignator) == ("seen", "99WETREAD")
     assert codes["There is an effusion."].CodeValue == "unsupported"
     assert set(codes) == {"There is a mass in the middle of the chest.", "There is an effusion."}
+
+
+def test_the_conclusion_of_fhir_says_it(seen: Record) -> None:
+    own = Sentence("A mass.", Section.IMPRESSION, Grounding(regions=seen.report.findings[0].regions))
+    record = replace(seen, report=replace(seen.report, sentences=(*seen.report.sentences, own)))
+    bundle = json.loads(fhir_bundle(record, b"<html>", None))
+    (conclusion,) = [one for each in bundle["entry"] if (one := each["resource"].get("conclusion"))]
+    assert conclusion.endswith(f"A mass. ({MARK})")
+    assert conclusion.count(MARK) == 1
 
 
 def walk(item: Dataset):
