@@ -28,6 +28,24 @@ _STAGES = (
 )
 
 
+class DepthwiseConv2d(nn.Conv2d):
+    """A depthwise convolution as another one was built, without padding, in float32 on a CPU whatever is around it.
+
+    The gradient of its weights takes a processor four times as long in bfloat16, with or without AMX.
+    """
+
+    def __init__(self, as_: nn.Conv2d) -> None:
+        kernel, stride = as_.kernel_size[0], as_.stride[0]
+        super().__init__(as_.in_channels, as_.out_channels, kernel, stride, groups=as_.groups, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H', W'), of the kind that came."""
+        if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.float())
+
+
 class EfficientNetLiteEncoder(EfficientNet, BaseEncoder):
     """Five feature maps, each half the size of the one before, for FlexibleUNet."""
 
@@ -49,6 +67,7 @@ class EfficientNetLiteEncoder(EfficientNet, BaseEncoder):
         for block in self.modules():
             if isinstance(block, MBConvBlock):
                 block._swish = nn.ReLU6(inplace=True)
+                block._depthwise_conv = DepthwiseConv2d(block._depthwise_conv)
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
         """(B, C, H, W), H and W multiples of 32 -> five maps (B, CHANNELS[i], H / 2**(i+1), W / 2**(i+1))."""

@@ -22,7 +22,7 @@ from medmllm.constrain import Constrained, Held, Vocabulary
 from medmllm.decode import greedy, is_known
 from medmllm.grammar import Grammar
 from medmllm.model import Encoded, WetreadForReporting
-from medmllm.processor import Batch, Input, WetreadProcessor, uncovered
+from medmllm.processor import Batch, Input, WetreadProcessor, planes, uncovered
 from medmllm.tokens import END, PAD, START
 
 MOST_TOKENS = 768
@@ -119,16 +119,10 @@ class Asker:
         out = self._model.decoder(inputs_embeds=embedded, attention_mask=attention, output_hidden_states=True)
         states = out.hidden_states[-1][:, batch.input_ids.shape[1] :][said]
         rows = said.nonzero()[:, 0].tolist()
-        owners = torch.tensor([_first_plane(inputs, row) for row in rows])
+        numbers = planes(inputs)
+        owners = torch.tensor([numbers[row][0] for row in rows])
         for row, logits in zip(rows, self._model.masks(states, encoded, owners), strict=True):
             given = inputs[row]
             height, width = given.pictures[0].shape if given.pictures else given.slices[0].shape
             made[row].append(uncovered(logits.sigmoid(), (height, width), self._processor.side))
         return [tuple(each) for each in made]
-
-
-def _first_plane(inputs: Sequence[Input], row: int) -> int:
-    """The number, in the batch, of the first picture of this row, or of its first slice."""
-    if inputs[row].pictures:
-        return sum(len(each.pictures) for each in inputs[:row])
-    return sum(len(each.pictures) for each in inputs) + sum(len(each.slices) for each in inputs[:row])

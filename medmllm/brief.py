@@ -32,13 +32,15 @@ MOST_OF_INDICATION = 200  # characters
 class Brief:
     """text, and what its markers stand for. slices: (series, index). regions lie on the pictures, or on the slices.
 
-    priors: for each picture the one of the prior study that it is compared with, None where there is none.
+    priors, prior_volumes: for each picture and volume the one of the prior study that it is compared with, None where
+    there is none.
     """
 
     text: str
     pictures: tuple[Series, ...] = ()
     priors: tuple[Series | None, ...] = ()
     volumes: tuple[Series, ...] = ()
+    prior_volumes: tuple[Series | None, ...] = ()
     slices: tuple[tuple[Series, int], ...] = ()
     regions: tuple[Region, ...] = ()
 
@@ -70,7 +72,8 @@ def brief(
     lines += [f"{each.id} {' '.join(each.finding_ids)}".rstrip() for each in evidence]
     lines.append(task)
     priors = tuple(_earlier(each, study, comparisons) for each in pictures)
-    return Brief("\n".join(lines), pictures, priors, volumes, slices, tuple(regions))
+    prior_volumes = tuple(_earlier_volume(study, comparisons) for _ in volumes)
+    return Brief("\n".join(lines), pictures, priors, volumes, prior_volumes, slices, tuple(regions))
 
 
 def _prior_study(study: Study, comparisons: Sequence[Comparison]) -> Study | None:
@@ -86,6 +89,11 @@ def _earlier(series: Series, study: Study, comparisons: Sequence[Comparison]) ->
     sideways = _is_lateral(series)
     alike = [each for each in earlier if _is_lateral(each) is sideways]
     return next((each for each in alike if each.view == series.view), next(iter(alike), None))
+
+
+def _earlier_volume(study: Study, comparisons: Sequence[Comparison]) -> Series | None:
+    prior = _prior_study(study, comparisons)
+    return next((each for each in prior.series if not each.modality.is_projection), None) if prior else None
 
 
 def _is_lateral(series: Series) -> bool:

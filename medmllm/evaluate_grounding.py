@@ -34,7 +34,7 @@ from medmllm.views import Corners
 
 TASKS = ("name", "where")
 PER_EXAM = 4  # inputs of each task
-AT_ONCE = 8
+AT_ONCE, AHEAD = 8, 64
 ANATOMY = {"right lung": "lungs", "left lung": "lungs", "heart": "heart"}
 
 About = TypeVar("About")
@@ -59,11 +59,18 @@ def evaluate_grounding(
 
 
 def ask(asked: Asked, questions: Iterator[tuple[About, Input]]) -> Iterator[tuple[About, Input, Answered]]:
-    """Every question with its answer, asked AT_ONCE together; what stands beside a question comes back with it."""
-    while part := list(islice(questions, AT_ONCE)):
-        answers = asked.answers([given for _, given in part])
-        for (about, given), answered in zip(part, answers, strict=True):
-            yield about, given, answered
+    """Every question with its answer, in order; what stands beside a question comes back with it.
+
+    AT_ONCE are asked together, of AHEAD those with answers of like length: a word would wait for a report to end.
+    """
+    while part := list(islice(questions, AHEAD)):
+        by_length = sorted(range(len(part)), key=lambda each: len(part[each][1].answer or ""))
+        answers: dict[int, Answered] = {}
+        for first in range(0, len(part), AT_ONCE):
+            numbers = by_length[first : first + AT_ONCE]
+            answers.update(zip(numbers, asked.answers([part[each][1] for each in numbers]), strict=True))
+        for number, (about, given) in enumerate(part):
+            yield about, given, answers[number]
 
 
 def counted(exams: Iterable[Exam], progress: Progress | None) -> Iterator[Exam]:

@@ -33,8 +33,9 @@ class WetreadConfig(PretrainedConfig):
     attention of the connector, dividing width. side: rows and columns of a picture or of a slice at full detail;
     slice_side: of every slice of a volume; both multiples of 32. slabs: of a volume; 0 for a model of radiographs,
     without an eye for volumes and slices. packing: patches of a token along each axis; 1 switches token packing off.
-    per_patch: see TemporalAlignment. outlined: what is outlined on a picture, each with a token of its own. *_token_id:
-    placeholders and <SEG>.
+    per_patch: see TemporalAlignment. outlined: what is outlined on a picture, each with a token of its own.
+    said_token_ids: the words for each of these, then for each side and course (losses.SIDES, losses.COURSES), two of
+    each; () where what is outlined is not said in words. *_token_id: placeholders and <SEG>.
     """
 
     model_type = "wetread"
@@ -51,6 +52,7 @@ class WetreadConfig(PretrainedConfig):
         packing: int = 2,
         per_patch: bool = True,
         outlined: Sequence[str] = (),
+        said_token_ids: Sequence[Sequence[int]] = (),
         dropout: float = 0.1,
         picture_token_id: int = 0,
         volume_token_id: int = 1,
@@ -70,6 +72,7 @@ class WetreadConfig(PretrainedConfig):
         self.packing = packing
         self.per_patch = per_patch
         self.outlined = list(outlined)
+        self.said_token_ids = [list(each) for each in said_token_ids]
         self.dropout = dropout
         self.picture_token_id = picture_token_id
         self.volume_token_id = volume_token_id
@@ -88,6 +91,7 @@ class Images:
     """What a batch of texts speaks of, every kind in the order of its placeholders. Values as the processor makes them.
 
     pictures: (B, 1, side, side); priors: the same shape, registered where they can be; has_prior: (B,) bool.
+    shown: (N,) which picture each placeholder of one stands for; None: each for the next.
     volumes: (S, 3, slice_side, slice_side) each, feet first; prior_volumes: one or None for each.
     slices: (K, 3, side, side), at full detail.
     """
@@ -95,6 +99,7 @@ class Images:
     pictures: Tensor | None = None
     priors: Tensor | None = None
     has_prior: Tensor | None = None
+    shown: Tensor | None = None
     volumes: Sequence[Tensor] = ()
     prior_volumes: Sequence[Tensor | None] = ()
     slices: Tensor | None = None
@@ -105,7 +110,7 @@ class Regions:
     """Regions of pictures and slices, in the order of their placeholders.
 
     masks: (R, P) share of each patch that is covered; boxes: (R, 4) x1, y1, x2, y2 in [0, 1]; owners: (R,) whose: the
-    pictures first, then the slices.
+    B pictures first, then the slices.
     """
 
     masks: Tensor
@@ -161,9 +166,8 @@ class WetreadForReporting(PreTrainedModel):
         )
         if config.outlined:
             self.outline_tokens = OutlineTokens(width, len(config.outlined), heads, out, config.dropout)
-            self.told = nn.Linear(
-                out, SIDES + len(COURSES) + 1
-            )  # in training alone: on which sides, and what became of it
+            self.told = nn.Linear(out, SIDES + len(COURSES) + 1)  # on which sides, and what became of it
+            self.loudness = nn.Parameter(torch.tensor(10.0))  # of words, whose embeddings are small, among the tokens
         self.region_tokens = RegionTokens(width, out)
         self.to_mask = nn.Sequential(nn.Linear(out, width), nn.ReLU(), nn.Linear(width, width + 1))
         self.decoder = AutoModelForCausalLM.from_config(config.decoder)
@@ -211,7 +215,10 @@ class WetreadForReporting(PreTrainedModel):
             picture_tokens = self.packer(aligned, seen.layers)
             if self.config.outlined:
                 outlined = self.outline_tokens(seen.fine, fine_then, has_prior)
-                picture_tokens = torch.cat([picture_tokens, outlined.tokens.to(picture_tokens.dtype)], dim=1)
+                said = outlined.tokens + self._said(outlined.tokens, has_prior)
+                picture_tokens = torch.cat([picture_tokens, said.to(picture_tokens.dtype)], dim=1)
+            if images.shown is not None:
+                picture_tokens = picture_tokens[images.shown]
             picture_tokens = picture_tokens.flatten(0, 1)
             features.append(aligned)
             fine.append(seen.fine)
@@ -232,6 +239,22 @@ class WetreadForReporting(PreTrainedModel):
             torch.cat(fine) if fine else None,
             outlined,
         )
+
+    def _said(self, tokens: Tensor, has_prior: Tensor) -> Tensor | float:
+        """What is outlined, and as far as `told` is sure on which sides and what became of it, as the decoder's words.
+
+        tokens: (B, K, hidden) -> the same. Nothing became of it where there is no prior.
+        """
+        if not self.config.said_token_ids:
+            return 0.0
+        ids = torch.tensor(self.config.said_token_ids, device=tokens.device)
+        words = self.get_input_embeddings()(ids).mean(dim=1)
+        names, courses = words.split([len(self.config.outlined), SIDES + len(COURSES) + 1])
+        told = self.told(tokens)
+        became = told[..., SIDES:].softmax(dim=-1) * has_prior[:, None, None]
+        sure = torch.cat([told[..., :SIDES].sigmoid(), became], dim=-1)
+        said: Tensor = self.loudness * (names + sure.to(words.dtype) @ courses)
+        return said
 
     def embedded(self, input_ids: Tensor, encoded: Encoded, regions: Regions | None = None) -> Tensor:
         """(B, T) -> (B, T, hidden): words as the decoder embeds them, placeholders as what they stand for.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import ClassVar
 
 import numpy as np
@@ -160,8 +161,8 @@ class WetreadProcessor(ProcessorMixin):
         return Batch(ids, attention, learned, images, regions, owners, targets, outlines)
 
     def _images(self, inputs: Sequence[Input]) -> Images:
-        pictures = [picture for each in inputs for picture in each.pictures]
-        priors = [prior for each in inputs for prior in (each.priors or [None] * len(each.pictures))]
+        films, shown = _films(inputs)
+        pictures, priors = [picture for picture, _ in films], [prior for _, prior in films]
         volumes = [volume for each in inputs for volume in each.volumes]
         earlier = [prior for each in inputs for prior in (each.prior_volumes or [None] * len(each.volumes))]
         slices = [plane for each in inputs for plane in each.slices]
@@ -171,6 +172,7 @@ class WetreadProcessor(ProcessorMixin):
             if any(each is not None for each in priors)
             else None,
             has_prior=torch.tensor([each is not None for each in priors]) if pictures else None,
+            shown=torch.tensor(shown) if len(shown) > len(films) else None,
             volumes=[self._volume(each) for each in volumes],
             prior_volumes=[None if each is None else self._volume(each) for each in earlier],
             slices=torch.stack([self._slice(each, self.side) for each in slices]) if slices else None,
@@ -212,12 +214,14 @@ class WetreadProcessor(ProcessorMixin):
         if some is None:
             return None
         things, fine = len(some.now), self.side // FINE_STRIDE
-        rows = [row for row, each in enumerate(inputs) for _ in each.pictures]
+        rows = dict(
+            zip(_films(inputs)[1], [row for row, each in enumerate(inputs) for _ in each.pictures], strict=True)
+        )
         maps = torch.zeros(2, len(rows), things, fine, fine)
         known = torch.zeros(2, len(rows), things, dtype=torch.bool)
         there = torch.full((len(rows), things, SIDES), UNKNOWN)
         course = torch.full((len(rows), things), UNKNOWN)
-        for number, row in enumerate(rows):
+        for number, row in rows.items():
             outlines = inputs[row].outlines
             if outlines is None:
                 continue
@@ -253,18 +257,28 @@ def corners(mask: Mask) -> tuple[float, float, float, float]:
     return columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height
 
 
+def _films(inputs: Sequence[Input]) -> tuple[list[tuple[Float32, Float32 | None]], list[int]]:
+    """The pictures of a batch with their priors, the same arrays once, and which of these each input's picture is."""
+    films: dict[tuple[int, int], tuple[Float32, Float32 | None]] = {}
+    keys = []
+    for each in inputs:
+        for film in zip(each.pictures, each.priors or [None] * len(each.pictures), strict=True):
+            keys.append((id(film[0]), id(film[1])))
+            films.setdefault(keys[-1], film)
+    numbers = {key: number for number, key in enumerate(films)}
+    return list(films.values()), [numbers[key] for key in keys]
+
+
+def planes(inputs: Sequence[Input]) -> list[list[int]]:
+    """Of each input the numbers that its pictures, then its slices have in a batch, where all pictures come first."""
+    films, shown = _films(inputs)
+    pictures, slices = iter(shown), count(len(films))
+    return [[*islice(pictures, len(each.pictures)), *islice(slices, len(each.slices))] for each in inputs]
+
+
 def _owned(inputs: Sequence[Input], places: Sequence[Sequence[Place]]) -> list[tuple[Place, int]]:
-    """Every place with its plane's number in the batch: the pictures of all inputs first, then the slices of all."""
-    pictures = sum(len(each.pictures) for each in inputs)
-    found, first_picture, first_slice = [], 0, pictures
-    for each, own in zip(inputs, places, strict=True):
-        for place in own:
-            is_slice = place.owner >= len(each.pictures)
-            number = first_slice + place.owner - len(each.pictures) if is_slice else first_picture + place.owner
-            found.append((place, number))
-        first_picture += len(each.pictures)
-        first_slice += len(each.slices)
-    return found
+    """Every place with its plane's number in the batch."""
+    return [(place, own[place.owner]) for own, of in zip(planes(inputs), places, strict=True) for place in of]
 
 
 def _check(each: Input) -> None:

@@ -58,6 +58,13 @@ def add_own(tokenizer: PreTrainedTokenizerBase) -> None:
     tokenizer.clean_up_tokenization_spaces = False
 
 
+def said(tokenizer: PreTrainedTokenizerBase, words: Iterable[str]) -> list[list[int]]:
+    """The last token of each word as it stands alone and within a sentence, for WetreadConfig.said_token_ids."""
+    return [
+        [tokenizer(text, add_special_tokens=False)["input_ids"][-1] for text in (each, f" {each}")] for each in words
+    ]
+
+
 def placeholders(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """The ids that medmllm.model.WetreadConfig asks for, by their names there."""
     markers = {"picture": PICTURE, "volume": VOLUME, "slice": SLICE, "region": REGION, "seg": SEG}

@@ -79,8 +79,7 @@ def as_input(brief: Brief) -> Input:
     """A brief of a report: what its markers stand for, as arrays, and the grammar of what may be answered.
 
     No id and no region of an expert may be: a sentence rests on a place of its own, since what experts said is not the
-    model's to repeat. A region is the
-    box of its finding on its picture or slice.
+    model's to repeat. A region is the box of its finding on its picture or slice.
     """
     from medmllm.processor import Input
 
@@ -88,7 +87,8 @@ def as_input(brief: Brief) -> Input:
         brief.text,
         pictures=[_picture(each) for each in brief.pictures],
         priors=[None if each is None else _picture(each) for each in brief.priors],
-        volumes=[each.volume.voxels.astype(np.int16, copy=False) for each in brief.volumes],
+        volumes=[_volume(each) for each in brief.volumes],
+        prior_volumes=[None if each is None else _volume(each) for each in brief.prior_volumes],
         slices=[series.volume.voxels[index].astype(np.int16, copy=False) for series, index in brief.slices],
         regions=[_place(each, brief) for each in brief.regions],
         grammar=Grammar("report"),
@@ -97,6 +97,10 @@ def as_input(brief: Brief) -> Input:
 
 def _picture(series: Series) -> npt.NDArray[np.float32]:
     return np.asarray(series.volume.voxels[0], dtype=np.float32)
+
+
+def _volume(series: Series) -> npt.NDArray[np.int16]:
+    return series.volume.voxels.astype(np.int16, copy=False)
 
 
 def _place(region: Region, brief: Brief) -> Place:

@@ -27,8 +27,8 @@ from transformers import (
 from medmllm.constrain import Vocabulary
 from medmllm.grammar import Grammar
 from medmllm.model import WetreadConfig, WetreadForReporting
-from medmllm.tokens import OWN, add_own, placeholders
-from medmllm.train.truth import OUTLINED
+from medmllm.tokens import OWN, add_own, placeholders, said
+from medmllm.train.truth import OUTLINED, SPOKEN
 
 RANK, ALPHA, DROPOUT = 16, 32, 0.05  # of the adapters
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -52,7 +52,8 @@ def model_with(folder: Path, seed: int = 0, **sizes: Any) -> tuple[WetreadForRep
             f"{folder} holds no decoder that can be used: {(str(exc).strip() or type(exc).__name__).splitlines()[0]}"
         ) from exc
     fit(decoder, tokenizer)
-    sizes = {"slabs": 0, "outlined": OUTLINED, **placeholders(tokenizer), **sizes}
+    words = said(tokenizer, SPOKEN)
+    sizes = {"slabs": 0, "outlined": OUTLINED, "said_token_ids": words, **placeholders(tokenizer), **sizes}
     model = WetreadForReporting(WetreadConfig(decoder.config, **sizes, decoder_from=folder.resolve().name))
     model.decoder = decoder
     return model, tokenizer

@@ -31,18 +31,18 @@ from expert_models.train.publish import draw_curve
 from medmllm.losses import voices
 from medmllm.model import Images, Regions, WetreadConfig, WetreadForReporting
 from medmllm.processor import Batch, WetreadProcessor
-from medmllm.tokens import make_tokenizer, placeholders
+from medmllm.tokens import make_tokenizer, placeholders, said
 from medmllm.train import decoders
 from medmllm.train.exams import Exam, exams
 from medmllm.train.films import training_films
 from medmllm.train.tasks import draw_task, film_of
-from medmllm.train.truth import OUTLINED
+from medmllm.train.truth import OUTLINED, SPOKEN
 from medmllm.train.varied import varied
 
 START = "cxr-findings"  # the expert whose encoder the picture encoder starts from
 VOCABULARY = 1024
-TASKS = 2  # of an exam in a batch: to vary its films costs more than to speak of them
-PARTS = 3  # of a step's inputs, by length
+TASKS = 4  # of an exam in a batch: to vary its films and to encode them costs more than to speak of them
+PARTS = 4  # of a step's inputs, by length
 WITH_PRIOR = 0.9  # of the exams of `see`
 TEXTS = 4000  # inputs whose words the tokenizer is made of
 
@@ -97,7 +97,9 @@ def new_model(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    model = WetreadForReporting(WetreadConfig(decoder, slabs=0, outlined=OUTLINED, **placeholders(tokenizer)))
+    words = said(tokenizer, SPOKEN)
+    config = WetreadConfig(decoder, slabs=0, outlined=OUTLINED, said_token_ids=words, **placeholders(tokenizer))
+    model = WetreadForReporting(config)
     start_from(model, packaged_card(START))
     return model
 
@@ -241,7 +243,8 @@ def learned(model: WetreadForReporting, parts: Sequence[Batch]) -> Tensor:
     """The loss of a step, whose gradients are added to the model's, one part of its inputs after the other."""
     words = [voices(each.labels) for each in parts if each.labels is not None]
     masks = [0 if each.mask_owners is None else len(each.mask_owners) for each in parts]
-    targets = [each.outlines if model.config.outlined else None for each in parts]
+    outlines_learn = bool(model.config.outlined) and model.outline_tokens.maps.weight.requires_grad
+    targets = [each.outlines if outlines_learn else None for each in parts]
     outlines = [0 if each is None else int(each.now_known.any(dim=1).sum()) for each in targets]
     total = torch.zeros((), device=model.device)
     for part, voice, drawn, target, outlined in zip(parts, words, masks, targets, outlines, strict=True):
@@ -312,6 +315,7 @@ def on(batch: Batch, device: torch.device | str) -> Batch:
             moved(images.pictures),
             moved(images.priors),
             moved(images.has_prior),
+            moved(images.shown),
             [each.to(device) for each in images.volumes],
             [moved(each) for each in images.prior_volumes],
             moved(images.slices),

@@ -44,6 +44,7 @@ CONCEPTS: dict[str, Code] = {
     LesionKind.EDEMA: codes.PULMONARY_EDEMA,
 }
 OUTLINED = (*ANATOMY, *(str(kind) for kind in CONCEPTS if kind != LesionKind.CARDIOMEGALY))  # by our own model
+SPOKEN = (*(each.split("_")[-1] for each in OUTLINED), "right", "left", "yes", *COURSES, "no")  # WetreadConfig's words
 LIMITS = {"PA": 0.5, "AP": 0.55}  # of the cardiothoracic ratio
 EPOCH = datetime(2020, 1, 1)
 

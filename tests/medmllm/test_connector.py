@@ -134,10 +134,9 @@ def test_an_outline_is_described_by_its_size_and_place() -> None:
     fine = torch.full((1, 2, 8, 8), -1.0)
     fine[:, 0, 4:, 2:4] = 1.0
     logits = 40 * fine[:, :1]
-    part.described = torch.nn.Identity()  # type: ignore[assignment]
-    features, numbers = part._described(fine, logits)[0, 0].split([2, part.NUMBERS])
-    assert features.tolist() == pytest.approx([1.0, -1.0], abs=1e-4)
-    area, left, right, peak, x, y, wide, high, slant = numbers.tolist()
+    features, numbers = part._measured(fine, logits)
+    assert features[0, 0].tolist() == pytest.approx([1.0, -1.0], abs=1e-4)
+    area, left, right, peak, x, y, wide, high, slant = numbers[0, 0].tolist()
     assert math.exp(3 * area) == pytest.approx(8 / 64 + 1e-4, rel=1e-4)
     assert left == pytest.approx(area, rel=1e-4)
     assert math.exp(3 * right) == pytest.approx(1e-4, rel=1e-2)
@@ -157,6 +156,26 @@ def test_the_film_before_is_looked_at_where_there_is_one() -> None:
     assert made.now.shape == made.then.shape == (2, 3, 16, 16)
     assert not torch.allclose(made.tokens[0], other.tokens[0], atol=1e-4)
     assert torch.equal(made.tokens[1], other.tokens[1])
+
+
+def test_what_grew_is_told_apart_from_what_is_large() -> None:
+    """An outline of four times the area, whole and in the left half, is ln(4) / 3 more in both, times SHARPER."""
+    part = OutlineTokens(width=2, things=1, heads=1, out_width=4).eval()
+    torch.nn.init.zeros_(part.pair[1].weight)
+    torch.nn.init.zeros_(part.pair[1].bias)
+    torch.nn.init.zeros_(part.thing)
+    torch.nn.init.eye_(part.grown.weight)  # the first two numbers, as they are
+    part.among, part.out = torch.nn.Identity(), torch.nn.Identity()  # type: ignore[assignment]
+    part.maps = torch.nn.Conv2d(2, 1, 1)
+    part.maps.weight.data = torch.tensor([40.0, 0.0])[None, :, None, None]
+    torch.nn.init.zeros_(part.maps.bias)
+    now, then = torch.full((2, 1, 2, 8, 8), -1.0)
+    now[0, 0, :4, :4] = 1.0
+    then[0, 0, :2, :2] = 1.0
+    made = part(torch.cat([now, now]), torch.cat([then, then]), torch.tensor([True, False])).tokens
+    grown = part.SHARPER * (math.log(16 / 64 + 1e-4) - math.log(4 / 64 + 1e-4)) / 3
+    assert made[0, 0].tolist() == pytest.approx([grown, grown], rel=1e-4)
+    assert made[1, 0].tolist() == [0, 0]
 
 
 def test_outlines_in_half_precision_are_those_in_whole() -> None:

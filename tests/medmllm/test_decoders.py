@@ -202,10 +202,10 @@ def test_what_instruct_leaves_is_a_model_of_ours(folder: Path, drawn: Sequence[E
 
 def teach(model: WetreadForReporting, batch: Batch) -> None:
     """The decoder learns one answer by heart."""
-    with torch.no_grad():
-        encoded = model.encode(batch.images)
     optimizer = torch.optim.Adam(model.decoder.requires_grad_(True).parameters(), lr=0.01)
     for _ in range(150):
+        with torch.no_grad():  # anew, since what is outlined is said in the words that are being learned
+            encoded = model.encode(batch.images)
         loss = model(batch.input_ids, batch.attention_mask, batch.labels, encoded=encoded).loss
         optimizer.zero_grad()
         loss.backward()

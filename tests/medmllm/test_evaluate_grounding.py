@@ -10,9 +10,9 @@ import torch
 from exams_by_hand import Knowing, Saying, followed, real
 
 from expert_models.train.phantoms import HELD_OUT
-from medmllm.answer import Asked, Asker
+from medmllm.answer import Answered, Asked, Asker
 from medmllm.brief import PICTURE, REGION
-from medmllm.evaluate_grounding import evaluate_grounding, overlap, score
+from medmllm.evaluate_grounding import AHEAD, AT_ONCE, ask, evaluate_grounding, overlap, score
 from medmllm.processor import Input, Place, WetreadProcessor
 from medmllm.radfact import boxes_of
 from medmllm.tokens import SEG
@@ -43,6 +43,27 @@ def test_who_knows_has_full_marks_and_who_is_silent_none(drawn: Sequence[Exam]) 
     assert set(known) - set(silent) == undefined
     boasting = "<ref>it</ref><box>[[0,0,999,999]]</box>"
     assert told(Saying(boasting), drawn)["text_to_region/invented"] == 1
+
+
+class Repeating:
+    """Answers with the question; keeps how long the true answers were that were asked for together."""
+
+    def __init__(self) -> None:
+        self.lengths: list[list[int]] = []
+
+    def answers(self, inputs: Sequence[Input]) -> list[Answered]:
+        self.lengths.append([len(each.answer or "") for each in inputs])
+        return [Answered(each.text) for each in inputs]
+
+
+def test_answers_come_in_order_and_long_ones_are_asked_for_together() -> None:
+    asked = Repeating()
+    questions = [(number, Input(f"q{number}", answer="x" * (number % 7))) for number in range(AHEAD + 3)]
+    came = [(number, answered.text) for number, _, answered in ask(asked, iter(questions))]
+    assert came == [(number, f"q{number}") for number in range(AHEAD + 3)]
+    ahead = [length for each in asked.lengths[:-1] for length in each]
+    assert ahead == sorted(ahead)
+    assert {len(each) for each in asked.lengths[:-1]} == {AT_ONCE}
 
 
 def test_a_report_without_experts_by_hand() -> None:

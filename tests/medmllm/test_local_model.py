@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +62,16 @@ def test_a_brief_becomes_the_arrays_that_its_markers_stand_for(drawn: Sequence[E
         assert ((rows[0], columns[0]), (rows[-1] + 1, columns[-1] + 1)) == (region.box.start[1:], region.box.stop[1:])
     without = as_input(brief(replace(study, priors=()), findings, (), ()))
     assert list(without.priors) == [None]
+
+
+def test_the_ct_before_goes_with_a_ct(make: Any) -> None:
+    before = make.ct(uid="1.2.6", slices=30, when=datetime(2023, 4, 1))
+    given = as_input(brief(make.ct(slices=40, priors=(before,)), (), (), ()))
+    (prior,) = given.prior_volumes
+    assert prior is not None
+    assert (given.volumes[0].shape[0], prior.shape[0]) == (40, 30)
+    assert np.array_equal(prior, before.series[0].volume.voxels)
+    assert list(as_input(brief(make.ct(), (), (), ())).prior_volumes) == [None]
 
 
 def test_an_untrained_model_costs_its_text_and_not_the_report(drawn: Sequence[Exam], folder: Path) -> None:

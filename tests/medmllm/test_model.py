@@ -225,6 +225,35 @@ def test_what_is_outlined_has_tokens_learns_and_is_saved(tmp_path: Path) -> None
     assert torch.equal(before, after)
 
 
+def test_what_it_is_sure_of_is_said_in_the_words_of_the_decoder() -> None:
+    """A mass that is surely on the right, not on the left, there, and larger: mass + right + yes + larger."""
+    words = [[each, each + 20] for each in range(3, 14)]  # heart, mass, right, left, yes, new ... resolved, no
+    model = WetreadForReporting(config(outlined=("heart", "mass"), said_token_ids=words))
+    torch.nn.init.zeros_(model.told.weight)
+    model.told.bias.data = torch.tensor([99.0, -99, 99, 0, 99, 0, 0, 0, 0])
+    said = model._said(torch.randn(2, 2, 32), torch.tensor([True, False]))
+    rows = model.get_input_embeddings().weight
+    mass, right, yes, larger = ((rows[each] + rows[each + 20]) / 2 for each in (4, 5, 7, 9))
+    assert torch.allclose(said[0, 1], 10 * (mass + right + yes + larger), atol=1e-5)
+    assert torch.allclose(said[1, 1], 10 * (mass + right + yes), atol=1e-5)  # without a prior nothing became of it
+
+
+def test_a_film_is_encoded_once_for_all_that_ask_about_it(model: WetreadForReporting) -> None:
+    ids, images, _ = inputs(model)
+    pictures, priors, has_prior = images.pictures, images.priors, images.has_prior
+    assert pictures is not None
+    assert priors is not None
+    assert has_prior is not None
+    row = ids[0, [int(each) not in (REGION, SEG) for each in ids[0]]]
+    three = torch.stack([row, row, row])
+    shown = torch.tensor([1, 0, 1])
+    once = Images(pictures, priors, has_prior, shown)
+    thrice = Images(pictures[shown], priors[shown], has_prior[shown])
+    with torch.no_grad():
+        assert torch.allclose(model(three, images=once).logits, model(three, images=thrice).logits, atol=1e-5)
+        assert model.encode(once).features.shape[0] == 2
+
+
 def test_words_reach_what_is_outlined(model: WetreadForReporting) -> None:
     """The tokens of outlines are read by the decoder: its loss alone moves them."""
     one = WetreadForReporting(config(outlined=("heart",)))

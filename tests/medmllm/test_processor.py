@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from medmllm.brief import PICTURE, REGION, SLICE, VOLUME
 from medmllm.losses import UNKNOWN
 from medmllm.processor import Input, Place, WetreadProcessor, corners, covered, uncovered
-from medmllm.tokens import OWN, SEG, add_own, make_tokenizer
+from medmllm.tokens import OWN, SEG, add_own, make_tokenizer, said
 
 PICTURE_TOKENS, VOLUME_TOKENS = 4, 6
 
@@ -95,6 +95,34 @@ def test_planes_are_numbered_pictures_first_then_slices(processor: WetreadProces
     assert made.images.slices is not None
     assert made.images.slices.shape == (3, 3, 64, 64)
     assert made.images.volumes[0].shape == (3, 3, 32, 32)
+
+
+def test_a_film_of_several_texts_is_held_once(processor: WetreadProcessor) -> None:
+    one, other, plane = film(), film(), np.zeros((64, 64), np.int16)
+    upper = Place(0, mask(80, 64, 0, 0, 40, 64))
+    made = processor.batch(
+        [
+            Input(f"{PICTURE} {SLICE} {REGION}", [one], slices=[plane], regions=[Place(1, mask(64, 64, 0, 0, 9, 9))]),
+            Input(f"{PICTURE} {REGION}", [other], regions=[upper]),
+            Input(f"{PICTURE} {REGION}", [one], [other], regions=[upper]),  # with a prior it is another film
+            Input(f"{PICTURE} {REGION}", [one], regions=[upper]),
+        ]
+    )
+    assert made.images.pictures is not None
+    assert len(made.images.pictures) == 3
+    assert made.images.has_prior is not None
+    assert made.images.has_prior.tolist() == [False, False, True]
+    assert made.images.shown is not None
+    assert made.images.shown.tolist() == [0, 1, 2, 0]
+    assert made.regions is not None
+    assert made.regions.owners.tolist() == [3, 1, 2, 0]
+
+
+def test_a_word_alone_and_within_a_sentence(tokenizer: PreTrainedTokenizerFast) -> None:
+    (pair,) = said(tokenizer, ["effusion"])
+    assert tokenizer.decode(pair[0])
+    assert "effusion".endswith(tokenizer.decode(pair[0]))
+    assert tokenizer.decode(pair[1]) == " effusion"  # one token, as it was learned after another word
 
 
 def test_windows_of_a_slice_by_hand(processor: WetreadProcessor) -> None:
