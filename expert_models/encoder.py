@@ -29,21 +29,23 @@ _STAGES = (
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution as another one was built, without padding, in float32 on a CPU whatever is around it.
+    """Another depthwise convolution without padding, with its weights, but in float32 within a CPU's autocast.
 
-    The gradient of its weights takes a processor four times as long in bfloat16, with or without AMX.
+    The gradient of its weights takes a processor with AMX four times as long in bfloat16.
     """
 
     def __init__(self, as_: nn.Conv2d) -> None:
         kernel, stride = as_.kernel_size[0], as_.stride[0]
         super().__init__(as_.in_channels, as_.out_channels, kernel, stride, groups=as_.groups, bias=False)
+        self.weight = as_.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H', W'), of the kind that came."""
+        """(B, C, H, W) -> (B, C, H', W')."""
         if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):
-            return super().forward(x.float())
+            whole: Tensor = self._conv_forward(x.float(), self.weight.float(), None)
+            return whole
 
 
 class EfficientNetLiteEncoder(EfficientNet, BaseEncoder):

@@ -237,7 +237,8 @@ class OutlineTokens(nn.Module):
         told_then = torch.where(has_prior[:, None, None], told_then, self.absent.to(told_then.dtype))
         pair = self.pair(torch.cat([told_now, told_then], dim=-1)) + self.thing
         grown = (numbers_now - numbers_then) * self.SHARPER
-        pair = pair + self.grown((grown * has_prior[:, None, None]).to(kind))
+        grown = torch.where(has_prior[:, None, None], grown, 0.0)
+        pair = pair + self.grown(grown.to(kind))
         tokens: Tensor = self.out(self.among(pair))
         return Outlined(tokens, at_now, at_then)
 

@@ -41,9 +41,10 @@ def word_losses(logits: Tensor, labels: Tensor) -> Tensor:
 
     An answer of n tokens weighs as sqrt(n) of them: otherwise reports would leave no voice to answers of one word.
     """
-    logits, next_ = logits[:, :-1].float(), labels[:, 1:]
-    losses = functional.cross_entropy(logits.transpose(1, 2), next_, ignore_index=UNKNOWN, reduction="none")
-    return (losses.sum(dim=1) / _roots(labels)).sum() / voices(labels)
+    known = labels[:, 1:] != UNKNOWN
+    losses = functional.cross_entropy(logits[:, :-1][known].float(), labels[:, 1:][known], reduction="none")
+    weights = (1 / _roots(labels))[:, None].expand(known.shape)[known]
+    return (losses * weights).sum() / voices(labels)
 
 
 def voices(labels: Tensor) -> Tensor:

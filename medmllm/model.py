@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -154,6 +155,9 @@ class WetreadForReporting(PreTrainedModel):
 
     def __init__(self, config: WetreadConfig) -> None:
         super().__init__(config)
+        words = len(config.outlined) + SIDES + len(COURSES) + 1
+        if config.said_token_ids and len(config.said_token_ids) != words:
+            raise ValueError(f"{len(config.said_token_ids)} words for what is outlined, {words} are needed")
         width, heads, out = config.width, config.heads, config.decoder.hidden_size
         layers = len(LAYERS)
         self.picture_encoder = PictureEncoder(width, 1)
@@ -177,6 +181,18 @@ class WetreadForReporting(PreTrainedModel):
         """The decoder's layers start as transformers starts them, all others as their own class does."""
         if any(module is each for each in self.decoder.modules()):
             super()._init_weights(module)
+
+    @classmethod
+    def kept_in(cls, folder: Path) -> WetreadForReporting:
+        """The model of a folder, in 32 bit. ValueError for one that lacks a weight, as of an older version."""
+        loaded: Any = cls.from_pretrained(
+            str(folder), local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
+        model, known = loaded
+        if missing := known["missing_keys"]:
+            raise ValueError(f"{folder} holds a model of another version: it has no {min(missing)}")
+        kept: WetreadForReporting = model
+        return kept
 
     def get_input_embeddings(self) -> nn.Module:
         """The decoder's."""
@@ -215,8 +231,10 @@ class WetreadForReporting(PreTrainedModel):
             picture_tokens = self.packer(aligned, seen.layers)
             if self.config.outlined:
                 outlined = self.outline_tokens(seen.fine, fine_then, has_prior)
-                said = outlined.tokens + self._said(outlined.tokens, has_prior)
-                picture_tokens = torch.cat([picture_tokens, said.to(picture_tokens.dtype)], dim=1)
+                told = outlined.tokens
+                if self.config.said_token_ids:
+                    told = told + self._said(told, has_prior)
+                picture_tokens = torch.cat([picture_tokens, told.to(picture_tokens.dtype)], dim=1)
             if images.shown is not None:
                 picture_tokens = picture_tokens[images.shown]
             picture_tokens = picture_tokens.flatten(0, 1)
@@ -240,13 +258,11 @@ class WetreadForReporting(PreTrainedModel):
             outlined,
         )
 
-    def _said(self, tokens: Tensor, has_prior: Tensor) -> Tensor | float:
+    def _said(self, tokens: Tensor, has_prior: Tensor) -> Tensor:
         """What is outlined, and as far as `told` is sure on which sides and what became of it, as the decoder's words.
 
         tokens: (B, K, hidden) -> the same. Nothing became of it where there is no prior.
         """
-        if not self.config.said_token_ids:
-            return 0.0
         ids = torch.tensor(self.config.said_token_ids, device=tokens.device)
         words = self.get_input_embeddings()(ids).mean(dim=1)
         names, courses = words.split([len(self.config.outlined), SIDES + len(COURSES) + 1])

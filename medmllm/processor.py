@@ -214,17 +214,14 @@ class WetreadProcessor(ProcessorMixin):
         if some is None:
             return None
         things, fine = len(some.now), self.side // FINE_STRIDE
-        rows = dict(
-            zip(_films(inputs)[1], [row for row, each in enumerate(inputs) for _ in each.pictures], strict=True)
-        )
-        maps = torch.zeros(2, len(rows), things, fine, fine)
-        known = torch.zeros(2, len(rows), things, dtype=torch.bool)
-        there = torch.full((len(rows), things, SIDES), UNKNOWN)
-        course = torch.full((len(rows), things), UNKNOWN)
-        for number, row in rows.items():
-            outlines = inputs[row].outlines
-            if outlines is None:
-                continue
+        films, shown = _films(inputs)
+        maps = torch.zeros(2, len(films), things, fine, fine)
+        known = torch.zeros(2, len(films), things, dtype=torch.bool)
+        there = torch.full((len(films), things, SIDES), UNKNOWN)
+        course = torch.full((len(films), things), UNKNOWN)
+        of_pictures = [each.outlines for each in inputs for _ in each.pictures]
+        told = {number: each for number, each in zip(shown, of_pictures, strict=True) if each is not None}
+        for number, outlines in told.items():
             for at, masks in enumerate((outlines.now, outlines.then)):
                 if masks is not None:
                     known[at, number] = torch.from_numpy(outlines.then_known if at else outlines.now_known)

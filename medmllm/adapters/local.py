@@ -61,7 +61,6 @@ class LocalModel:
 
     def _loaded(self) -> Asker:
         # Here and not above: naming the model must not cost the seconds that torch and transformers take to load.
-        import torch
         from transformers.utils import logging
 
         from medmllm.answer import Asker
@@ -69,9 +68,10 @@ class LocalModel:
         from medmllm.processor import WetreadProcessor
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        model = WetreadForReporting.from_pretrained(
-            str(self._folder), local_files_only=True, use_safetensors=True, dtype=torch.float32
-        )
+        try:
+            model = WetreadForReporting.kept_in(self._folder)
+        except ValueError as exc:
+            raise ModelUnavailable(str(exc)) from exc
         return Asker(model, WetreadProcessor.from_pretrained(str(self._folder), local_files_only=True))
 
 

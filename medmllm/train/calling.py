@@ -32,7 +32,7 @@ from medmllm.processor import Input, Place
 from medmllm.tokens import SEG
 from medmllm.train.exams import ANATOMY, Exam
 from medmllm.train.told import REASONS
-from medmllm.train.truth import CONCEPTS, TRUTH, findings_of, study_of
+from medmllm.train.truth import CONCEPTS, TRUTH, findings_of, pictures_of, study_of
 from medmllm.views import to_grid
 
 KINDS = {"call": 0.35, "told": 0.25, "seen": 0.2, "unmeasured": 0.1, "unanswered": 0.1}
@@ -88,7 +88,7 @@ def draw_call(exam: Exam, number: int, kind: str | None = None, with_prior: bool
         told.append(asked)
     elif kind == "unanswered":
         told.append(replace(asked, findings=_unread(asked, random)))
-    given = _input(study, asked.text)
+    given = _input(exam, study, asked.text)
     gone = [] if kind == "call" or asked.call is None else [asked.call]
     for each in random.permutation(len(told)):
         if (call := told[int(each)].call) is not None:
@@ -210,7 +210,7 @@ def _seen(exam: Exam, study: Study, findings: Sequence[Finding], random: Random)
         organ, outline = placed[int(random.integers(len(placed)))]
         name = wording.thing(organ)
         box = box_text([to_grid(organ.regions[0].box, (outline.shape[0], outline.shape[1]))])
-        given = _input(study, f"where is the {name}")
+        given = _input(exam, study, f"where is the {name}")
         return replace(given, answer=f"<ref>{name}</ref>{box} {SEG}", segments=[Place(0, outline)])
     is_measured = exam.now.cardiothoracic_ratio is not None
     kinds = {each.concept: None for each in findings[len(ANATOMY) :] if each.concept != codes.CARDIOMEGALY}
@@ -222,13 +222,11 @@ def _seen(exam: Exam, study: Study, findings: Sequence[Finding], random: Random)
     sides = sorted({each.side.value for each in there if each.concept == concept and each.side})
     noun = wording.noun(concept)
     if exam.then is not None and sides and random.random() < 0.5:
-        return replace(_input(study, f"on which side is the {noun}"), answer=" and ".join(sides))
+        return replace(_input(exam, study, f"on which side is the {noun}"), answer=" and ".join(sides))
     is_there = any(each.concept == concept for each in there)
-    return replace(_input(study, f"is there {noun}"), answer="yes" if is_there else "no")
+    return replace(_input(exam, study, f"is there {noun}"), answer="yes" if is_there else "no")
 
 
-def _input(study: Study, question: str) -> Input:
+def _input(exam: Exam, study: Study, question: str) -> Input:
     """The question of the study's film, beside the film before where it has one."""
-    priors = [each.series[0].volume.voxels[0].astype(np.float32) for each in study.priors] or [None]
-    picture = study.series[0].volume.voxels[0].astype(np.float32)
-    return Input(brief(study, (), (), (), question).text, [picture], priors)
+    return Input(brief(study, (), (), (), question).text, *pictures_of(exam, study))

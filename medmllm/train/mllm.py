@@ -1,7 +1,7 @@
 """The recipe of our own model: `see`, pictures without words, `align`, the encoder held, then `instruct`, all of it.
 
 `see` learns where things lie on a film and on the one before, and what became of them: every place of a picture is told
-something, which words alone teach slowly. It may be left out.
+something, which words alone teach slowly. It may be left out; where it was not, `align` holds all that it taught.
 
 The decoder is small and starts from nothing, so it learns in both stages; one that comes with weights is held in
 `align` and gets adapters in `instruct` (medmllm/train/decoders.py). Batches are drawn from (seed, step), so that an
@@ -13,23 +13,24 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from transformers import AutoConfig, PreTrainedTokenizerFast
+from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerFast
 
 from expert_models.card import Card, checked_weights, packaged_card
 from expert_models.precision import half_precision, training_device
 from expert_models.train.checkpoint import Curve, Training
 from expert_models.train.publish import draw_curve
 from medmllm.losses import voices
-from medmllm.model import Images, Regions, WetreadConfig, WetreadForReporting
+from medmllm.model import Encoded, Images, Regions, WetreadConfig, WetreadForReporting
 from medmllm.processor import Batch, WetreadProcessor
 from medmllm.tokens import make_tokenizer, placeholders, said
 from medmllm.train import decoders
@@ -41,9 +42,11 @@ from medmllm.train.varied import varied
 
 START = "cxr-findings"  # the expert whose encoder the picture encoder starts from
 VOCABULARY = 1024
-TASKS = 4  # of an exam in a batch: to vary its films and to encode them costs more than to speak of them
-PARTS = 4  # of a step's inputs, by length
-WITH_PRIOR = 0.9  # of the exams of `see`
+PER_EXAM = 8  # inputs of an exam in a batch: to vary its films and to encode them costs more than to speak of them
+AT_ONCE = 8  # inputs of like length that are learned at once: a question would be padded to the length of a report
+TOKENS = ("picture_tokens", "volume_tokens", "slice_tokens")  # of Encoded, in the order of the texts
+TENSORS = (*TOKENS, "features", "fine")  # of Encoded, that texts ask for
+SEEN_WITH_PRIOR, TOLD_WITH_PRIOR = 0.9, 0.8  # of the exams of `see`, and of the other stages
 TEXTS = 4000  # inputs whose words the tokenizer is made of
 
 Progress = Callable[[str], None]
@@ -68,8 +71,9 @@ class Plan:
 
 
 SEE = Plan("see", 600, batch=16, rate=1e-3, average=0.995)  # batch: exams, of two films each
-ALIGN = Plan("align", 200, frozen=("picture_encoder.body",))
-INSTRUCT = Plan("instruct", 1400, rate=6e-4, average=0.997)
+ALIGN = Plan("align", 200, batch=32, frozen=("picture_encoder.body",))
+SEEN = ("picture_encoder.body", "picture_encoder.down", "picture_encoder.smooth", "outline_tokens", "told")
+INSTRUCT = Plan("instruct", 1400, batch=32, rate=6e-4, average=0.997)
 
 
 def new_tokenizer(at_hand: Sequence[Exam], size: int = VOCABULARY, texts: int = TEXTS) -> PreTrainedTokenizerFast:
@@ -142,13 +146,15 @@ def train_mllm(
     begun = None
     if is_begun:
         processor = WetreadProcessor.from_pretrained(str(start))
-        model = WetreadForReporting.from_pretrained(str(start))
+        model = WetreadForReporting.kept_in(start)
         decoders.check_continues(model, decoder, start.name)
         if stage == INSTRUCT.stage:
             decoders.check_adapters(model)
         begun = model, processor
         with (start / "model.safetensors").open("rb") as weights:
             plan = replace(plan, begun=hashlib.file_digest(weights, "sha256").hexdigest())
+        if stage == ALIGN.stage:
+            plan = replace(plan, frozen=SEEN)
     elif decoder is not None:
         model, words = decoders.model_with(decoder)
         start_from(model, packaged_card(START))
@@ -211,7 +217,7 @@ def train_stage(
             part.eval()
         optimizer.zero_grad()
         learn = seen if plan.stage == SEE.stage else learned
-        loss = learn(model, [on(each, device) for each in drawn])
+        loss = learn(model, on(drawn, device))
         if learning:
             learning.hold()
         nn.utils.clip_grad_norm_(trained, 1.0)
@@ -227,49 +233,87 @@ def train_stage(
     return run.curve
 
 
-def seen(model: WetreadForReporting, parts: Sequence[Batch]) -> Tensor:
+def seen(model: WetreadForReporting, batch: Batch) -> Tensor:
     """The loss of a step of `see`, whose gradients are added to the model's."""
-    total = torch.zeros((), device=model.device)
-    for part in parts:
-        if part.outlines is not None:
-            with half_precision(model.device.type):
-                loss = model.outline_loss(model.encode(part.images), part.outlines)
-            loss.backward()
-            total += loss.detach()
-    return total
+    if batch.outlines is None:
+        raise ValueError("nothing is known of these films")
+    with half_precision(model.device.type):
+        loss = model.outline_loss(model.encode(batch.images), batch.outlines)
+    loss.backward()
+    return loss.detach()
 
 
-def learned(model: WetreadForReporting, parts: Sequence[Batch]) -> Tensor:
-    """The loss of a step, whose gradients are added to the model's, one part of its inputs after the other."""
-    words = [voices(each.labels) for each in parts if each.labels is not None]
-    masks = [0 if each.mask_owners is None else len(each.mask_owners) for each in parts]
-    outlines_learn = bool(model.config.outlined) and model.outline_tokens.maps.weight.requires_grad
-    targets = [each.outlines if outlines_learn else None for each in parts]
-    outlines = [0 if each is None else int(each.now_known.any(dim=1).sum()) for each in targets]
-    total = torch.zeros((), device=model.device)
-    for part, voice, drawn, target, outlined in zip(parts, words, masks, targets, outlines, strict=True):
+def learned(model: WetreadForReporting, batch: Batch) -> Tensor:
+    """The loss of a step, whose gradients are added to the model's. ValueError for a batch without answers.
+
+    The pictures are encoded once. AT_ONCE texts are learned at a time, each padded to their longest, and what they ask
+    of the pictures is gathered before it goes back through the encoder.
+    """
+    if batch.labels is None:
+        raise ValueError("there is no answer to learn")
+    learns = bool(model.config.outlined) and model.outline_tokens.maps.weight.requires_grad
+    with half_precision(model.device.type):
+        encoded = model.encode(batch.images)
+        outlined = model.outline_loss(encoded, batch.outlines) if learns and batch.outlines is not None else None
+    made = {each: tensor for each in TENSORS if (tensor := getattr(encoded, each)) is not None}
+    gathered = {name: tensor.detach().float().requires_grad_(tensor.requires_grad) for name, tensor in made.items()}
+    masks = 0 if batch.mask_owners is None else len(batch.mask_owners)
+    total = torch.zeros((), device=model.device) if outlined is None else outlined.detach()
+    for part, of_part in parts(model.config, batch, replace(encoded, **gathered)):
+        labels = cast(Tensor, part.labels)
         with half_precision(model.device.type):
             out = model(
                 part.input_ids,
                 part.attention_mask,
-                part.labels,
-                part.images,
-                part.regions,
+                labels,
+                regions=part.regions,
+                encoded=of_part,
                 mask_owners=part.mask_owners,
                 mask_targets=part.mask_targets,
-                outline_targets=target,
             )
-        loss = out.word_loss * (voice / sum(words))
-        if drawn:
-            loss = loss + out.mask_loss * (drawn / sum(masks))
-        if outlined:
-            loss = loss + out.outline_loss * (outlined / sum(outlines))
+        loss = out.word_loss * (voices(labels) / voices(batch.labels))
+        if part.mask_owners is not None:
+            loss = loss + out.mask_loss * (len(part.mask_owners) / masks)
         loss.backward()
-        total += loss.detach()
+        total = total + loss.detach()
+    back = [
+        (tensor, grad.to(tensor.dtype)) for name, tensor in made.items() if (grad := gathered[name].grad) is not None
+    ]
+    back += [] if outlined is None else [(outlined, torch.ones_like(outlined))]
+    if back:
+        torch.autograd.backward(*map(list, zip(*back, strict=True)))  # type: ignore[arg-type]
     return total
 
 
-class _Batches(Dataset[list[Batch]]):
+def parts(config: PretrainedConfig, batch: Batch, encoded: Encoded) -> Iterator[tuple[Batch, Encoded]]:
+    """The batch in runs of AT_ONCE texts without the padding that they all have, each with what is encoded of its own.
+
+    Planes keep the numbers that they have in the whole.
+    """
+    ids = batch.input_ids
+    kinds = (config.picture_token_id, config.volume_token_id, config.slice_token_id, config.region_token_id)
+    starts = [[0, *(ids == each).sum(dim=1).cumsum(dim=0).tolist()] for each in (*kinds, config.seg_token_id)]
+    for first in range(0, len(ids), AT_ONCE):
+        rows = slice(first, min(first + AT_ONCE, len(ids)))
+        pictures, volumes, slices, regions, segments = (slice(each[rows.start], each[rows.stop]) for each in starts)
+        size = int(batch.attention_mask[rows].sum(dim=1).max())
+        part = Batch(
+            ids[rows, :size],
+            batch.attention_mask[rows, :size],
+            None if batch.labels is None else batch.labels[rows, :size],
+            batch.images,
+            None
+            if batch.regions is None or regions.start == regions.stop
+            else Regions(batch.regions.masks[regions], batch.regions.boxes[regions], batch.regions.owners[regions]),
+            None if batch.mask_owners is None or segments.start == segments.stop else batch.mask_owners[segments],
+            None if batch.mask_targets is None or segments.start == segments.stop else batch.mask_targets[segments],
+        )
+        own = zip(TOKENS, (pictures, volumes, slices), strict=True)
+        tokens = {name: None if (every := getattr(encoded, name)) is None else every[of] for name, of in own}
+        yield part, replace(encoded, **tokens)
+
+
+class _Batches(Dataset[Batch]):
     """The inputs of every step that is left; where there is a GPU, all other processors draw them ahead of it."""
 
     def __init__(self, processor: WetreadProcessor, at_hand: Sequence[Exam], plan: Plan, done: int) -> None:
@@ -278,26 +322,29 @@ class _Batches(Dataset[list[Batch]]):
     def __len__(self) -> int:
         return max(0, self._plan.steps - self._done)
 
-    def __getitem__(self, number: int) -> list[Batch]:
+    def __getitem__(self, number: int) -> Batch:
         draw = seen_batch if self._plan.stage == SEE.stage else drawn_batch
         return draw(self._processor, self._at_hand, self._plan, self._done + number)
 
 
-def seen_batch(processor: WetreadProcessor, at_hand: Sequence[Exam], plan: Plan, step: int) -> list[Batch]:
+def seen_batch(processor: WetreadProcessor, at_hand: Sequence[Exam], plan: Plan, step: int) -> Batch:
     """The films of one step of `see`, with their priors and outlines, and no word."""
     random = np.random.default_rng([plan.seed, step, 103])
     drawn = [varied(at_hand[each], random) for each in random.integers(len(at_hand), size=plan.batch)]
-    return [processor.batch([film_of(each, bool(random.random() < WITH_PRIOR)) for each in drawn])]
+    return processor.batch([film_of(each, bool(random.random() < SEEN_WITH_PRIOR)) for each in drawn])
 
 
-def drawn_batch(processor: WetreadProcessor, at_hand: Sequence[Exam], plan: Plan, step: int) -> list[Batch]:
-    """The inputs of one step, in parts of like length: a question would be padded to the length of a report."""
+def drawn_batch(processor: WetreadProcessor, at_hand: Sequence[Exam], plan: Plan, step: int) -> Batch:
+    """The inputs of one step, by length."""
     random = np.random.default_rng([plan.seed, step, 101])
-    exams_ = [varied(at_hand[each], random) for each in random.integers(len(at_hand), size=-(-plan.batch // TASKS))]
-    inputs = [draw_task(exams_[number // TASKS], int(random.integers(1 << 30))) for number in range(plan.batch)]
+    exams_ = [varied(at_hand[each], random) for each in random.integers(len(at_hand), size=-(-plan.batch // PER_EXAM))]
+    earlier = random.random(len(exams_)) < TOLD_WITH_PRIOR
+    inputs = [
+        draw_task(exams_[of], int(random.integers(1 << 30)), with_prior=bool(earlier[of]))
+        for of in (number // PER_EXAM for number in range(plan.batch))
+    ]
     inputs.sort(key=lambda each: len(each.text) + len(each.answer or ""))
-    size = -(-len(inputs) // PARTS)
-    return [processor.batch(inputs[first : first + size]) for first in range(0, len(inputs), size)]
+    return processor.batch(inputs)
 
 
 def on(batch: Batch, device: torch.device | str) -> Batch:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +24,9 @@ from medmllm.report import Section, Sentence
 from medmllm.template import TemplateWriter
 from medmllm.tokens import SEG
 from medmllm.train.calling import draw_call
-from medmllm.train.exams import Exam, Film
+from medmllm.train.exams import Exam
 from medmllm.train.told import told
-from medmllm.train.truth import comparisons_of, findings_of, outlines_of, study_of
+from medmllm.train.truth import comparisons_of, findings_of, outlines_of, pictures_of, study_of
 from medmllm.views import to_grid
 from rag.evidence import Citation, Evidence
 
@@ -115,18 +114,8 @@ def _input(
     regions: Sequence[Place] = (),
     segments: Sequence[Place] = (),
 ) -> Input:
-    pictures, priors = _pictures(exam, study)
+    pictures, priors = pictures_of(exam, study)
     return Input(told.text, pictures, priors, regions=regions, answer=answer, segments=segments)
-
-
-def _pictures(exam: Exam, study: Study) -> tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32] | None]]:
-    return [_shown(exam.now)], [_shown(exam.then) if study.priors and exam.then else None]
-
-
-@lru_cache(maxsize=256)
-def _shown(film: Film) -> npt.NDArray[np.float32]:
-    """The film as the processor takes it: one array for all tasks, so that a batch holds and encodes it once."""
-    return film.picture.astype(np.float32) / np.float32(255)
 
 
 def _report(
@@ -343,7 +332,7 @@ def _no_film(study: Study, exam: Exam, random: Random, task: str) -> Input:
     is_report = task in ("report", "unaided")
     made = brief(study, (), (), (), "report" if is_report else "is there pneumothorax")
     answer = "\n".join(lines) if is_report else NO_CHEST.lower()
-    priors = _pictures(exam, study)[1]
+    priors = pictures_of(exam, study)[1]
     return Input(made.text, pictures=[picture], priors=priors, answer=answer)
 
 

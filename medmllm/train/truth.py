@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,7 @@ CONCEPTS: dict[str, Code] = {
 OUTLINED = (*ANATOMY, *(str(kind) for kind in CONCEPTS if kind != LesionKind.CARDIOMEGALY))  # by our own model
 SPOKEN = (*(each.split("_")[-1] for each in OUTLINED), "right", "left", "yes", *COURSES, "no")  # WetreadConfig's words
 LIMITS = {"PA": 0.5, "AP": 0.55}  # of the cardiothoracic ratio
+Picture = npt.NDArray[np.float32]
 EPOCH = datetime(2020, 1, 1)
 
 
@@ -58,6 +60,17 @@ def study_of(exam: Exam, with_prior: bool = True) -> Study:
 
     now = study(1, exam.now)
     return replace(now, priors=(study(0, exam.then),)) if with_prior and exam.then else now
+
+
+def pictures_of(exam: Exam, study: Study) -> tuple[list[Picture], list[Picture | None]]:
+    """The film, and the one before it where the study has it, as the processor takes them."""
+    return [_shown(exam.now)], [_shown(exam.then) if study.priors and exam.then else None]
+
+
+@lru_cache(maxsize=256)
+def _shown(film: Film) -> Picture:
+    """One array for all that is asked of a film, so that a batch holds and encodes it once."""
+    return film.picture.astype(np.float32) / np.float32(255)
 
 
 def is_enlarged(film: Film) -> bool:

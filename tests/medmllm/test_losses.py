@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from medmllm.connector import Outlined
-from medmllm.losses import COURSES, SIDES, UNKNOWN, OutlineTargets, outline_losses
+from medmllm.losses import COURSES, SIDES, UNKNOWN, OutlineTargets, outline_losses, word_losses
 
 THINGS, CELLS = 2, 4
 LARGER, NEITHER = COURSES.index("larger"), len(COURSES)
@@ -66,3 +66,12 @@ def test_what_is_not_known_is_not_held_against_it() -> None:
     without_prior = replace(true, then_known=nowhere)
     earlier_wrong = replace(drawn(true.now), then=wrong.then)
     assert outline_losses(earlier_wrong, told(true), without_prior).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_a_long_answer_weighs_as_the_root_of_its_length() -> None:
+    """One word of probability 1/2, and four of 1/4: (ln 2 + 2 ln 4) / (1 + 2). What is not learned does not count."""
+    labels = torch.tensor([[UNKNOWN, 1, UNKNOWN, UNKNOWN, UNKNOWN], [UNKNOWN, 1, 1, 1, 1]])
+    logits = torch.full((2, 5, 4), 9.0)
+    logits[0, 0] = torch.tensor([0.0, 0.0, -99, -99])
+    logits[1, :4] = 0.0
+    assert word_losses(logits, labels).item() == pytest.approx((math.log(2) + 2 * math.log(4)) / 3, rel=1e-5)

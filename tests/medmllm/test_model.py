@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from medmllm.losses import OutlineTargets
@@ -236,6 +237,27 @@ def test_what_it_is_sure_of_is_said_in_the_words_of_the_decoder() -> None:
     mass, right, yes, larger = ((rows[each] + rows[each + 20]) / 2 for each in (4, 5, 7, 9))
     assert torch.allclose(said[0, 1], 10 * (mass + right + yes + larger), atol=1e-5)
     assert torch.allclose(said[1, 1], 10 * (mass + right + yes), atol=1e-5)  # without a prior nothing became of it
+    encoded = model.encode(Images(torch.rand(2, 1, 64, 64), torch.rand(2, 1, 64, 64), torch.tensor([True, False])))
+    assert encoded.picture_tokens is not None
+    assert encoded.outlined is not None
+    tokens = encoded.picture_tokens.unflatten(0, (2, -1))[:, -2:]
+    assert torch.allclose(tokens - encoded.outlined.tokens, said, atol=1e-4)  # whatever the tokens are, told is sure
+
+
+def test_words_are_as_many_as_what_is_outlined_needs() -> None:
+    with pytest.raises(ValueError, match="3 words for what is outlined, 11 are needed"):
+        WetreadForReporting(config(outlined=("heart", "mass"), said_token_ids=[[1, 2]] * 3))
+
+
+def test_a_model_that_lacks_a_weight_is_not_loaded(tmp_path: Path) -> None:
+    model = WetreadForReporting(config(outlined=("heart",)))
+    model.save_pretrained(tmp_path)
+    assert WetreadForReporting.kept_in(tmp_path).dtype == torch.float32
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["loudness"]
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match="another version: it has no loudness"):
+        WetreadForReporting.kept_in(tmp_path)
 
 
 def test_a_film_is_encoded_once_for_all_that_ask_about_it(model: WetreadForReporting) -> None:

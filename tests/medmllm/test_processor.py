@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from medmllm.brief import PICTURE, REGION, SLICE, VOLUME
 from medmllm.losses import UNKNOWN
-from medmllm.processor import Input, Place, WetreadProcessor, corners, covered, uncovered
+from medmllm.processor import Input, Outlines, Place, WetreadProcessor, corners, covered, uncovered
 from medmllm.tokens import OWN, SEG, add_own, make_tokenizer, said
 
 PICTURE_TOKENS, VOLUME_TOKENS = 4, 6
@@ -116,6 +116,17 @@ def test_a_film_of_several_texts_is_held_once(processor: WetreadProcessor) -> No
     assert made.images.shown.tolist() == [0, 1, 2, 0]
     assert made.regions is not None
     assert made.regions.owners.tolist() == [3, 1, 2, 0]
+
+
+def test_what_is_known_of_a_shared_film_is_known_once(processor: WetreadProcessor) -> None:
+    one = film()
+    masks, known = np.ones((1, 80, 64), bool), np.ones(1, bool)
+    outlines = Outlines(masks, known, None, ~known, np.array([[1, 0, 1]]), np.array([2]))
+    texts = [Input(PICTURE, [one]), Input(PICTURE, [one], outlines=outlines), Input(PICTURE, [one])]
+    made = processor.batch([*texts, Input(PICTURE, [film()])]).outlines
+    assert made is not None
+    assert made.now_known.tolist() == [[True], [False]]
+    assert made.course.tolist() == [[2], [UNKNOWN]]
 
 
 def test_a_word_alone_and_within_a_sentence(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from expert_models.train.phantoms import HELD_OUT
 from medmllm.model import WetreadConfig, WetreadForReporting
-from medmllm.processor import Input, WetreadProcessor
+from medmllm.processor import WetreadProcessor
 from medmllm.train import mllm
 from medmllm.train.exams import Exam, exams
 from medmllm.train.tasks import draw_task
@@ -93,7 +93,8 @@ def test_align_goes_on_with_what_was_seen(drawn: Sequence[Exam], tmp_path: Path)
     seen_in(tmp_path, drawn, seed=3)
     made = mllm.train_mllm("align", tmp_path, patients=1, steps=1, batch=1)
     seen, aligned = (WetreadForReporting.from_pretrained(str(each)).state_dict() for each in (tmp_path / "see", made))
-    held = [name for name in seen if name.startswith("picture_encoder.body")]
+    parts = ("picture_encoder.body", "picture_encoder.down", "picture_encoder.smooth", "outline_tokens", "told")
+    held = [name for name in seen if name.startswith(parts)]
     assert held
     assert all(torch.equal(seen[name], aligned[name]) for name in held)
     assert not torch.equal(seen["packer.out.0.weight"], aligned["packer.out.0.weight"])
@@ -114,36 +115,55 @@ def test_a_model_that_outlines_nothing_learns_as_well(drawn: Sequence[Exam]) -> 
     model = WetreadForReporting(WetreadConfig(**sizes))
     batch = WetreadProcessor.of(model, tokenizer).batch([draw_task(drawn[0], 1, task="unaided")])
     assert batch.outlines is not None
-    assert float(mllm.learned(model, [batch])) > 0
+    assert float(mllm.learned(model, batch)) > 0
 
 
 def test_batches_are_drawn_from_seed_and_step(drawn: Sequence[Exam]) -> None:
     tokenizer = mllm.new_tokenizer(drawn, size=400, texts=60)
     processor = WetreadProcessor.of(mllm.new_model(tokenizer, hidden=64, layers=1), tokenizer)
     one, same, other = (mllm.drawn_batch(processor, drawn, PLAN, step) for step in (4, 4, 5))
-    assert all(torch.equal(a.input_ids, b.input_ids) for a, b in zip(one, same, strict=True))
-    assert [each.input_ids.tolist() for each in one] != [each.input_ids.tolist() for each in other]
+    assert torch.equal(one.input_ids, same.input_ids)
+    assert one.input_ids.tolist() != other.input_ids.tolist()
 
 
 def test_a_step_in_parts_is_the_step_as_a_whole(drawn: Sequence[Exam]) -> None:
-    """Without dropout, the gradients of one batch of all inputs are those of its parts together, outlines aside."""
+    """Without dropout, the gradients are those of the model's own loss of all texts at once, pictures and all."""
     tokenizer = mllm.new_tokenizer(drawn, size=400, texts=60)
     model = mllm.new_model(tokenizer, hidden=64, layers=1).eval()
-    processor = WetreadProcessor.of(model, tokenizer)
-    inputs = [
-        replace(draw_task(drawn[0], number, task=task), outlines=None)
-        for number, task in enumerate(("where", "unaided", "ask", "where"))
-    ]
+    tasks = ("ask", "became", "name", "where", "ask", "name", "where", "became", "unaided", "unaided", "where")
+    inputs = [draw_task(drawn[number % 2], number, task=task) for number, task in enumerate(tasks)]
+    assert len(inputs) > mllm.AT_ONCE
+    batch = WetreadProcessor.of(model, tokenizer).batch(inputs)
 
-    def gradients(parts: Sequence[Sequence[Input]]) -> tuple[float, dict[str, torch.Tensor]]:
-        model.zero_grad()
-        loss = mllm.learned(model, [processor.batch(each) for each in parts])
+    def gradients() -> dict[str, torch.Tensor]:
         moved = {name: each.grad.clone() for name, each in model.named_parameters() if each.grad is not None}
-        return float(loss), moved
+        model.zero_grad()
+        return moved
 
-    whole, parts = gradients([inputs]), gradients([inputs[:1], inputs[1:3], inputs[3:]])
-    assert whole[0] == pytest.approx(parts[0], rel=0.02)  # the processor may multiply in half precision
-    for name in ("decoder.model.embed_tokens.weight", "to_mask.0.weight", "packer.out.0.weight"):
-        one, other = whole[1][name].flatten(), parts[1][name].flatten()
+    out = model(
+        batch.input_ids,
+        batch.attention_mask,
+        batch.labels,
+        batch.images,
+        batch.regions,
+        mask_owners=batch.mask_owners,
+        mask_targets=batch.mask_targets,
+        outline_targets=batch.outlines,
+    )
+    out.loss.backward()
+    whole = gradients()
+    loss = mllm.learned(model, batch)
+    parts = gradients()
+    assert float(loss) == pytest.approx(out.loss.item(), rel=0.02)  # the processor may multiply in half precision
+    assert set(parts) == set(whole)
+    for name in (
+        "decoder.model.embed_tokens.weight",
+        "to_mask.0.weight",
+        "region_tokens.out.1.weight",
+        "packer.out.0.weight",
+        "outline_tokens.maps.weight",
+        "picture_encoder.down.3.weight",
+    ):
+        one, other = whole[name].flatten(), parts[name].flatten()
         assert torch.cosine_similarity(one, other, dim=0) > 0.98, name
-        assert float(one.norm()) == pytest.approx(float(other.norm()), rel=0.05)
+        assert float(one.norm()) == pytest.approx(float(other.norm()), rel=0.05), name

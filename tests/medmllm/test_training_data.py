@@ -342,3 +342,10 @@ def test_a_course_is_that_of_all_of_a_kind() -> None:
     nodule = OUTLINED.index("nodule")
     assert outlined(of_one).course[nodule] == COURSES.index("larger")
     assert outlined(of_two).course[nodule] == UNKNOWN
+
+
+def test_all_that_is_asked_of_a_film_shares_it(drawn: Sequence[Exam]) -> None:
+    films = [draw_task(drawn[0], 3, with_prior=True, task=task) for task in ("ask", "where", "call", "unaided")]
+    assert len({id(each.pictures[0]) for each in films}) == 1
+    assert len({id(each.priors[0]) for each in films}) == 1
+    assert np.allclose(films[0].pictures[0] * 255, drawn[0].now.picture, atol=0.01)
