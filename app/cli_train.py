@@ -39,8 +39,8 @@ def train_experts_command(
 @train_app.command("mllm")
 def train_mllm_command(
     stage: Annotated[
-        Literal["see", "align", "instruct"],
-        typer.Option(help="see: pictures without words; align: the encoder held; instruct: all of the model."),
+        Literal["see", "align", "speak", "instruct"],
+        typer.Option(help="see: no words; align: the encoder held; speak: the decoder alone; instruct: all of it."),
     ],
     data: Annotated[
         Path | None, typer.Option(help="Folder with the pack cxr_nih, to learn from real films too.")

@@ -21,7 +21,8 @@ from expert_models.once import Once
 from medmllm.constrain import Constrained, Held, Vocabulary
 from medmllm.decode import greedy, is_known
 from medmllm.grammar import Grammar
-from medmllm.model import Encoded, WetreadForReporting
+from medmllm.images import Encoded
+from medmllm.model import WetreadForReporting
 from medmllm.processor import Batch, Input, WetreadProcessor, planes, uncovered
 from medmllm.tokens import END, PAD, START
 

@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 from transformers.utils.generic import ModelOutput
 
 from medmllm.connector import Outlined, OutlineTokens, PlainPacker, RegionTokens, TemporalAlignment, TokenPacker
+from medmllm.images import Encoded, Images, Pictured, Regions
 from medmllm.losses import COURSES, SIDES, OutlineTargets, mask_losses, outline_losses, word_losses
 from medmllm.vision import LAYERS, STRIDE, PictureEncoder, VolumeEncoder
 
@@ -36,7 +37,8 @@ class WetreadConfig(PretrainedConfig):
     without an eye for volumes and slices. packing: patches of a token along each axis; 1 switches token packing off.
     per_patch: see TemporalAlignment. outlined: what is outlined on a picture, each with a token of its own.
     said_token_ids: the words for each of these, then for each side and course (losses.SIDES, losses.COURSES), two of
-    each; () where what is outlined is not said in words. *_token_id: placeholders and <SEG>.
+    each; () where what is outlined is not said in words. sided, followed: of what is outlined, what is learned to be on
+    a side, and what to be there and to change; None: all. *_token_id: placeholders and <SEG>.
     """
 
     model_type = "wetread"
@@ -54,6 +56,8 @@ class WetreadConfig(PretrainedConfig):
         per_patch: bool = True,
         outlined: Sequence[str] = (),
         said_token_ids: Sequence[Sequence[int]] = (),
+        sided: Sequence[str] | None = None,
+        followed: Sequence[str] | None = None,
         dropout: float = 0.1,
         picture_token_id: int = 0,
         volume_token_id: int = 1,
@@ -74,6 +78,8 @@ class WetreadConfig(PretrainedConfig):
         self.per_patch = per_patch
         self.outlined = list(outlined)
         self.said_token_ids = [list(each) for each in said_token_ids]
+        self.sided = self.outlined if sided is None else list(sided)
+        self.followed = self.outlined if followed is None else list(followed)
         self.dropout = dropout
         self.picture_token_id = picture_token_id
         self.volume_token_id = volume_token_id
@@ -85,53 +91,6 @@ class WetreadConfig(PretrainedConfig):
     def get_text_config(self, *args: Any, **kwargs: Any) -> PretrainedConfig:
         """The decoder's, which is what generation asks for."""
         return self.decoder
-
-
-@dataclass(frozen=True, slots=True)
-class Images:
-    """What a batch of texts speaks of, every kind in the order of its placeholders. Values as the processor makes them.
-
-    pictures: (B, 1, side, side); priors: the same shape, registered where they can be; has_prior: (B,) bool.
-    shown: (N,) which picture each placeholder of one stands for; None: each for the next.
-    volumes: (S, 3, slice_side, slice_side) each, feet first; prior_volumes: one or None for each.
-    slices: (K, 3, side, side), at full detail.
-    """
-
-    pictures: Tensor | None = None
-    priors: Tensor | None = None
-    has_prior: Tensor | None = None
-    shown: Tensor | None = None
-    volumes: Sequence[Tensor] = ()
-    prior_volumes: Sequence[Tensor | None] = ()
-    slices: Tensor | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Regions:
-    """Regions of pictures and slices, in the order of their placeholders.
-
-    masks: (R, P) share of each patch that is covered; boxes: (R, 4) x1, y1, x2, y2 in [0, 1]; owners: (R,) whose: the
-    B pictures first, then the slices.
-    """
-
-    masks: Tensor
-    boxes: Tensor
-    owners: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """What the images became. features (B + K, P, width) and fine (B + K, width, side / 4, side / 4): of all planes.
-
-    outlined: of the pictures, where the model outlines anything.
-    """
-
-    picture_tokens: Tensor | None
-    volume_tokens: Tensor | None
-    slice_tokens: Tensor | None
-    features: Tensor | None
-    fine: Tensor | None
-    outlined: Outlined | None = None
 
 
 @dataclass
@@ -217,29 +176,12 @@ class WetreadForReporting(PreTrainedModel):
             raise ValueError("this model reads radiographs alone")
         features, fine = [], []
         picture_tokens = volume_tokens = slice_tokens = outlined = None
-        if images.pictures is not None:
-            seen = self.picture_encoder(images.pictures)
-            has_prior = images.has_prior
-            if has_prior is None:
-                there = images.priors is not None
-                has_prior = torch.full((len(images.pictures),), there, device=images.pictures.device)
-            then, fine_then = seen.layers, seen.fine  # where there is no prior, what stands here is not looked at
-            if images.priors is not None and len(rows := has_prior.nonzero()[:, 0]):
-                earlier = self.picture_encoder(images.priors[rows])
-                then, fine_then = then.index_copy(0, rows, earlier.layers), fine_then.index_copy(0, rows, earlier.fine)
-            aligned = self.alignment(seen.layers, then, has_prior)
-            picture_tokens = self.packer(aligned, seen.layers)
-            if self.config.outlined:
-                outlined = self.outline_tokens(seen.fine, fine_then, has_prior)
-                told = outlined.tokens
-                if self.config.said_token_ids:
-                    told = told + self._said(told, has_prior)
-                picture_tokens = torch.cat([picture_tokens, told.to(picture_tokens.dtype)], dim=1)
-            if images.shown is not None:
-                picture_tokens = picture_tokens[images.shown]
-            picture_tokens = picture_tokens.flatten(0, 1)
-            features.append(aligned)
-            fine.append(seen.fine)
+        if images.pictures is not None or images.pictured is not None:
+            pictured, outlined = (images.pictured, None) if images.pictured else self.see(images)
+            told = self._told(pictured)
+            picture_tokens = (told if images.shown is None else told[images.shown]).flatten(0, 1)
+            features.append(pictured.features)
+            fine.append(pictured.fine)
         if images.volumes:
             volume_tokens = torch.cat([self._volume(*each) for each in self._with_priors(images)])
         if images.slices is not None:
@@ -258,6 +200,36 @@ class WetreadForReporting(PreTrainedModel):
             outlined,
         )
 
+    def see(self, images: Images) -> tuple[Pictured, Outlined | None]:
+        """The pictures of a batch and their priors, before a word of the decoder is added, and what is outlined there.
+
+        ValueError without pictures.
+        """
+        if images.pictures is None:
+            raise ValueError("there is no picture to see")
+        seen = self.picture_encoder(images.pictures)
+        has_prior = images.has_prior
+        if has_prior is None:
+            there = images.priors is not None
+            has_prior = torch.full((len(images.pictures),), there, device=images.pictures.device)
+        then, fine_then = seen.layers, seen.fine  # where there is no prior, what stands here is not looked at
+        if images.priors is not None and len(rows := has_prior.nonzero()[:, 0]):
+            earlier = self.picture_encoder(images.priors[rows])
+            then, fine_then = then.index_copy(0, rows, earlier.layers), fine_then.index_copy(0, rows, earlier.fine)
+        aligned = self.alignment(seen.layers, then, has_prior)
+        packed = self.packer(aligned, seen.layers)
+        outlined = self.outline_tokens(seen.fine, fine_then, has_prior) if self.config.outlined else None
+        return Pictured(packed, aligned, seen.fine, has_prior, outlined and outlined.tokens), outlined
+
+    def _told(self, pictured: Pictured) -> Tensor:
+        """(B, tokens of a picture, hidden): what was packed, then what is outlined, as it is said."""
+        if pictured.outlined is None:
+            return pictured.packed
+        told = pictured.outlined
+        if self.config.said_token_ids:
+            told = told + self._said(told, pictured.has_prior)
+        return torch.cat([pictured.packed, told.to(pictured.packed.dtype)], dim=1)
+
     def _said(self, tokens: Tensor, has_prior: Tensor) -> Tensor:
         """What is outlined, and as far as `told` is sure on which sides and what became of it, as the decoder's words.
 
@@ -268,9 +240,17 @@ class WetreadForReporting(PreTrainedModel):
         names, courses = words.split([len(self.config.outlined), SIDES + len(COURSES) + 1])
         told = self.told(tokens)
         became = told[..., SIDES:].softmax(dim=-1) * has_prior[:, None, None]
-        sure = torch.cat([told[..., :SIDES].sigmoid(), became], dim=-1)
+        sure = torch.cat([told[..., :SIDES].sigmoid(), became], dim=-1) * self._taught(told)
         said: Tensor = self.loudness * (names + sure.to(words.dtype) @ courses)
         return said
+
+    def _taught(self, like: Tensor) -> Tensor:
+        """(K, sides and courses): 1 where `told` was taught something of a thing, else 0."""
+        sided, followed = self.config.sided, self.config.followed
+        rows = [
+            [each in sided] * (SIDES - 1) + [each in followed] * (1 + len(COURSES) + 1) for each in self.config.outlined
+        ]
+        return torch.tensor(rows, dtype=like.dtype, device=like.device)
 
     def embedded(self, input_ids: Tensor, encoded: Encoded, regions: Regions | None = None) -> Tensor:
         """(B, T) -> (B, T, hidden): words as the decoder embeds them, placeholders as what they stand for.

@@ -21,8 +21,9 @@ from transformers import AutoProcessor, PreTrainedTokenizerBase, ProcessorMixin
 from expert_models.preprocess import Letterbox, network_input
 from medmllm.brief import PICTURE, REGION, SLICE, VOLUME
 from medmllm.grammar import Grammar
+from medmllm.images import Images, Regions
 from medmllm.losses import SIDES, UNKNOWN, OutlineTargets
-from medmllm.model import Images, Regions, WetreadConfig, WetreadForReporting
+from medmllm.model import WetreadConfig, WetreadForReporting
 from medmllm.vision import FINE_STRIDE, STRIDE
 
 WINDOWS = ((-600.0, 1500.0), (40.0, 400.0), (500.0, 2000.0))  # centre and width in HU: lung, mediastinum, bone

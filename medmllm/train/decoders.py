@@ -1,9 +1,9 @@
 """A decoder that comes with weights: a causal language model of transformers, in a folder, with its own tokenizer.
 
 Its weights stay as they came but for the rows of our own tokens, in the table of what is read and in that of what is
-written, and in `instruct` for adapters on its linear layers (LoRA, Hu et al. 2021, arXiv 2106.09685), which are merged
-into it at the end: what is saved is a model like any other of ours. Nothing is fetched, unpickled or run from the
-folder.
+written, and in `speak` and `instruct` for adapters on its linear layers (LoRA, Hu et al. 2021, arXiv 2106.09685), which
+are merged into it at the end: what is saved is a model like any other of ours. Nothing is fetched, unpickled or run
+from the folder.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from medmllm.constrain import Vocabulary
 from medmllm.grammar import Grammar
 from medmllm.model import WetreadConfig, WetreadForReporting
 from medmllm.tokens import OWN, add_own, placeholders, said
-from medmllm.train.truth import OUTLINED, SPOKEN
+from medmllm.train.truth import OUTLINES, SPOKEN
 
 RANK, ALPHA, DROPOUT = 16, 32, 0.05  # of the adapters
 LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -53,7 +53,7 @@ def model_with(folder: Path, seed: int = 0, **sizes: Any) -> tuple[WetreadForRep
         ) from exc
     fit(decoder, tokenizer)
     words = said(tokenizer, SPOKEN)
-    sizes = {"slabs": 0, "outlined": OUTLINED, "said_token_ids": words, **placeholders(tokenizer), **sizes}
+    sizes = {"slabs": 0, "said_token_ids": words, **OUTLINES, **placeholders(tokenizer), **sizes}
     model = WetreadForReporting(WetreadConfig(decoder.config, **sizes, decoder_from=folder.resolve().name))
     model.decoder = decoder
     return model, tokenizer

@@ -8,8 +8,10 @@ twice.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ SPACING_MM = 3.0  # of the voxels that are projected
 EXPOSURES = 2  # films of each visit: drawing the patient costs more than taking a film
 ANATOMY = ("right_lung", "left_lung", "heart")
 KINDS = tuple(LesionKind)
+BACKWARDS = {Change.LARGER.value: Change.SMALLER.value, Change.SMALLER.value: Change.LARGER.value}
+REAL = 0.25  # of what is drawn to learn from, where there are real films
 RULES = 2  # of what is true of a film: exams that were kept under others are drawn anew
 
 Progress = Callable[[str], None]
@@ -123,6 +127,33 @@ def exam_of(seed: int, days: int, then: Film, now: Film, changes: Mapping[str, s
     return Exam(seed, days, then, replace(now, lesions=lesions), gone)
 
 
+def pairs(drawn: Iterable[Exam]) -> Iterator[Exam]:
+    """Every two films of a synthetic patient, in both orders: what grew then shrinks, and of one visit all is stable.
+
+    drawn: exams of EXPOSURES films of each visit, those of a patient beside each other. A patient that is drawn gives
+    ten exams instead of two; real films, and patients of one exam, stay as they are.
+    """
+    for _, of_patient in groupby(drawn, key=lambda exam: exam.seed):
+        exams_ = list(of_patient)
+        if len(exams_) < 2:
+            yield from exams_
+            continue
+        days, visits = exams_[0].days, [[film for each in exams_ if (film := each.then)], [each.now for each in exams_]]
+        changes = {
+            lesion.name: lesion.change
+            for each in exams_
+            for lesion in each.now.lesions
+            if lesion.change and lesion.change != Change.NEW
+        }
+        backwards = {name: BACKWARDS.get(change, change) for name, change in changes.items()}
+        same = {lesion.name: Change.STABLE.value for films in visits for film in films for lesion in film.lesions}
+        for then, now in product(*visits):
+            yield exam_of(exams_[0].seed, days, then, now, changes)
+            yield exam_of(exams_[0].seed, days, now, then, backwards)
+        for films in visits:
+            yield exam_of(exams_[0].seed, days, films[0], films[1], same)
+
+
 def _film(film: Radiograph) -> Film:
     lesions = tuple(
         Drawn(
@@ -139,6 +170,27 @@ def _film(film: Radiograph) -> Film:
     outlines = np.stack([film.masks[name] for name in (*ANATOMY, *(each.name for each in lesions))])
     picture = np.round(film.image * 255).astype(np.uint8)
     return Film(film.view, picture, outlines, lesions, film.cardiothoracic_ratio)
+
+
+def shares(at_hand: Sequence[Exam]) -> npt.NDArray[np.float64]:
+    """How often to draw each exam, in sum 1: REAL of the draws take a real film, where there are both.
+
+    Of either, half of the draws take any, half each kind of lesion as often as another; exams without a lesion are a
+    kind, and what only the earlier film shows counts.
+    """
+    films = [[each for each in (exam.then, exam.now) if each is not None] for exam in at_hand]
+    kinds = [{each.kind for film in of for each in film.lesions} or {""} for of in films]
+    real = np.array([exam.then is None for exam in at_hand])
+    made = np.zeros(len(at_hand))
+    for group in (real, ~real):
+        if group.any():
+            within = np.flatnonzero(group)
+            many = Counter(kind for number in within for kind in kinds[number])
+            rare = np.array([sum(1 / many[kind] for kind in sorted(kinds[number])) for number in within]) / len(many)
+            made[within] = (rare + 1 / len(within)) / 2
+    if real.any() and not real.all():
+        made *= np.where(real, REAL, 1 - REAL)
+    return made
 
 
 def keep(exam: Exam, path: Path) -> None:

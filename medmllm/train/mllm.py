@@ -1,11 +1,13 @@
-"""The recipe of our own model: `see`, pictures without words, `align`, the encoder held, then `instruct`, all of it.
+"""The recipe of our own model, in stages. Two of them may be left out: `see` and `speak`.
 
-`see` learns where things lie on a film and on the one before, and what became of them: every place of a picture is told
-something, which words alone teach slowly. It may be left out; where it was not, `align` holds all that it taught.
+`see`, pictures without words: where things lie on a film and on the one before, and what became of them; every place
+of a picture is told something, which words alone teach slowly. `align`, the encoder held, and all that `see` taught.
+`speak`, all that a picture goes through held: the decoder alone, on films that are encoded once and kept. `instruct`,
+all of it.
 
-The decoder is small and starts from nothing, so it learns in both stages; one that comes with weights is held in
-`align` and gets adapters in `instruct` (medmllm/train/decoders.py). Batches are drawn from (seed, step), so that an
-interrupted run goes on as if it had not been.
+The decoder is small and starts from nothing, so it learns in `align` already; one that comes with weights is held
+there and gets adapters in the two stages after it (medmllm/train/decoders.py). Batches are drawn from (seed, step), so
+that an interrupted run goes on as if it had not been.
 """
 
 from __future__ import annotations
@@ -13,12 +15,11 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -29,51 +30,35 @@ from expert_models.card import Card, checked_weights, packaged_card
 from expert_models.precision import half_precision, training_device
 from expert_models.train.checkpoint import Curve, Training
 from expert_models.train.publish import draw_curve
+from medmllm.images import Encoded, Regions
 from medmllm.losses import voices
-from medmllm.model import Encoded, Images, Regions, WetreadConfig, WetreadForReporting
+from medmllm.model import WetreadConfig, WetreadForReporting
 from medmllm.processor import Batch, WetreadProcessor
 from medmllm.tokens import make_tokenizer, placeholders, said
 from medmllm.train import decoders
-from medmllm.train.exams import Exam, exams
+from medmllm.train.batches import drawn_batch, on, seen_batch
+from medmllm.train.exams import Exam, exams, pairs
 from medmllm.train.films import training_films
-from medmllm.train.tasks import draw_task, film_of
-from medmllm.train.truth import OUTLINED, SPOKEN
-from medmllm.train.varied import varied
+from medmllm.train.kept import spoken_batches
+from medmllm.train.plan import ALIGN, INSTRUCT, SEE, SEEN, SPEAK, STAGES, Plan
+from medmllm.train.tasks import draw_task
+from medmllm.train.truth import OUTLINES, SPOKEN
 
 START = "cxr-findings"  # the expert whose encoder the picture encoder starts from
 VOCABULARY = 1024
-PER_EXAM = 8  # inputs of an exam in a batch: to vary its films and to encode them costs more than to speak of them
 AT_ONCE = 8  # inputs of like length that are learned at once: a question would be padded to the length of a report
 TOKENS = ("picture_tokens", "volume_tokens", "slice_tokens")  # of Encoded, in the order of the texts
 TENSORS = (*TOKENS, "features", "fine")  # of Encoded, that texts ask for
-SEEN_WITH_PRIOR, TOLD_WITH_PRIOR = 0.9, 0.8  # of the exams of `see`, and of the other stages
+AFTER = {  # the stages whose model a stage begins with, the first that is there
+    SEE.stage: (),
+    ALIGN.stage: (SEE.stage,),
+    SPEAK.stage: (ALIGN.stage,),
+    INSTRUCT.stage: (SPEAK.stage, ALIGN.stage),
+}
+ADAPTED = (SPEAK.stage, INSTRUCT.stage)  # in which a decoder that came with weights learns, by adapters
 TEXTS = 4000  # inputs whose words the tokenizer is made of
 
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One stage. batch: inputs of a step; rate: peak learning rate; frozen: parts of the model that do not learn.
-
-    begun: the sha256 of the weights that the stage goes on with, "" where it starts.
-    """
-
-    stage: str
-    steps: int
-    batch: int = 8
-    rate: float = 1e-3
-    frozen: tuple[str, ...] = ()
-    average: float = 0.99
-    checkpoint_every: int = 50
-    seed: int = 0
-    begun: str = ""
-
-
-SEE = Plan("see", 600, batch=16, rate=1e-3, average=0.995)  # batch: exams, of two films each
-ALIGN = Plan("align", 200, batch=32, frozen=("picture_encoder.body",))
-SEEN = ("picture_encoder.body", "picture_encoder.down", "picture_encoder.smooth", "outline_tokens", "told")
-INSTRUCT = Plan("instruct", 1400, batch=32, rate=6e-4, average=0.997)
 
 
 def new_tokenizer(at_hand: Sequence[Exam], size: int = VOCABULARY, texts: int = TEXTS) -> PreTrainedTokenizerFast:
@@ -102,7 +87,7 @@ def new_model(
         pad_token_id=tokenizer.pad_token_id,
     )
     words = said(tokenizer, SPOKEN)
-    config = WetreadConfig(decoder, slabs=0, outlined=OUTLINED, said_token_ids=words, **placeholders(tokenizer))
+    config = WetreadConfig(decoder, slabs=0, said_token_ids=words, **OUTLINES, **placeholders(tokenizer))
     model = WetreadForReporting(config)
     start_from(model, packaged_card(START))
     return model
@@ -132,23 +117,22 @@ def train_mllm(
 
     data: folder of packs whose real films are learned from as well. decoder: folder of a language model to begin with,
     instead of the small one; later stages go on with it by themselves. `align` begins with the model of `see` where out
-    holds it. Tokenizer, exams and checkpoints are kept in out.
-    ValueError for `instruct` before `align` has ended there, for another decoder than the stage before began with, for
-    one that cannot be used, and for a run there that went on from other weights; ImportError without the package that
-    `instruct` needs for a decoder.
+    holds it, `instruct` with that of `speak`. Tokenizer, exams and checkpoints are kept in out.
+    ValueError for `speak` and `instruct` before `align` has ended there, for another decoder than the stage before
+    began with, for one that cannot be used, and for a run there that went on from other weights; ImportError without
+    the package that these two need for a decoder.
     """
-    plan = {each.stage: each for each in (SEE, ALIGN, INSTRUCT)}[stage]
+    plan = {each.stage: each for each in STAGES}[stage]
     plan = replace(plan, steps=steps or plan.steps, batch=batch or plan.batch)
-    start = out / {SEE.stage: "", ALIGN.stage: SEE.stage, INSTRUCT.stage: ALIGN.stage}[stage]
-    is_begun = stage != SEE.stage and (start / "model.safetensors").is_file()
-    if stage == INSTRUCT.stage and not is_begun:
-        raise ValueError(f"{INSTRUCT.stage} begins with the model of {ALIGN.stage}, which is not in {out.name}")
+    start = next((out / each for each in AFTER[stage] if (out / each / "model.safetensors").is_file()), None)
+    if start is None and stage in ADAPTED:
+        raise ValueError(f"{stage} begins with the model of {ALIGN.stage}, which is not in {out.name}")
     begun = None
-    if is_begun:
+    if start is not None:
         processor = WetreadProcessor.from_pretrained(str(start))
         model = WetreadForReporting.kept_in(start)
         decoders.check_continues(model, decoder, start.name)
-        if stage == INSTRUCT.stage:
+        if stage in ADAPTED:
             decoders.check_adapters(model)
         begun = model, processor
         with (start / "model.safetensors").open("rb") as weights:
@@ -159,14 +143,14 @@ def train_mllm(
         model, words = decoders.model_with(decoder)
         start_from(model, packaged_card(START))
         begun = model, WetreadProcessor.of(model, words)
-    at_hand = list(exams(range(patients), out / "exams", progress))
+    at_hand = list(pairs(exams(range(patients), out / "exams", progress)))
     if data is not None:
         at_hand += training_films(data, out / "films")
     if begun is None:
         model = new_model(tokenizer := new_tokenizer(at_hand))
         begun = model, WetreadProcessor.of(model, tokenizer)
     model, processor = begun
-    if stage != INSTRUCT.stage and decoders.came_from(model):
+    if stage not in ADAPTED and decoders.came_from(model):
         plan = replace(plan, frozen=(*plan.frozen, "decoder"))
     curve = train_stage(model, processor, at_hand, plan, out, progress, training_device())
     made = out / plan.stage
@@ -206,9 +190,13 @@ def train_stage(
     run = Training(out / f"{plan.stage}.safetensors", model, optimizer, f"{plan} of decoder {begun}" if begun else plan)
     if learning:
         progress(f"{plan.stage}: {learning.weights:,} of {model.num_parameters():,} weights learn")
-    batches = _Batches(processor, at_hand, plan, run.done)
-    workers = (os.cpu_count() or 1) - 1 if torch.device(device).type == "cuda" else 0
-    for step, drawn in enumerate(DataLoader(batches, batch_size=None, num_workers=workers), run.done):
+    if plan.stage == SPEAK.stage:
+        batches: Iterable[Batch] = spoken_batches(model, processor, at_hand, plan, run.done, progress)
+    else:
+        left = _Batches(processor, at_hand, plan, run.done)
+        workers = (os.cpu_count() or 1) - 1 if torch.device(device).type == "cuda" else 0
+        batches = DataLoader(left, batch_size=None, num_workers=workers)
+    for step, drawn in enumerate(batches, run.done):
         for group in optimizer.param_groups:
             group["lr"] = plan.rate * min(1.0, (step + 1) / 40) * _falling(step, plan.steps)
         torch.manual_seed(plan.seed * 1_000_003 + step)  # dropout draws from torch's own generator
@@ -325,55 +313,6 @@ class _Batches(Dataset[Batch]):
     def __getitem__(self, number: int) -> Batch:
         draw = seen_batch if self._plan.stage == SEE.stage else drawn_batch
         return draw(self._processor, self._at_hand, self._plan, self._done + number)
-
-
-def seen_batch(processor: WetreadProcessor, at_hand: Sequence[Exam], plan: Plan, step: int) -> Batch:
-    """The films of one step of `see`, with their priors and outlines, and no word."""
-    random = np.random.default_rng([plan.seed, step, 103])
-    drawn = [varied(at_hand[each], random) for each in random.integers(len(at_hand), size=plan.batch)]
-    return processor.batch([film_of(each, bool(random.random() < SEEN_WITH_PRIOR)) for each in drawn])
-
-
-def drawn_batch(processor: WetreadProcessor, at_hand: Sequence[Exam], plan: Plan, step: int) -> Batch:
-    """The inputs of one step, by length."""
-    random = np.random.default_rng([plan.seed, step, 101])
-    exams_ = [varied(at_hand[each], random) for each in random.integers(len(at_hand), size=-(-plan.batch // PER_EXAM))]
-    earlier = random.random(len(exams_)) < TOLD_WITH_PRIOR
-    inputs = [
-        draw_task(exams_[of], int(random.integers(1 << 30)), with_prior=bool(earlier[of]))
-        for of in (number // PER_EXAM for number in range(plan.batch))
-    ]
-    inputs.sort(key=lambda each: len(each.text) + len(each.answer or ""))
-    return processor.batch(inputs)
-
-
-def on(batch: Batch, device: torch.device | str) -> Batch:
-    """The batch on a device."""
-    images, regions = batch.images, batch.regions
-
-    def moved(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor.to(device)
-
-    return Batch(
-        batch.input_ids.to(device),
-        batch.attention_mask.to(device),
-        moved(batch.labels),
-        Images(
-            moved(images.pictures),
-            moved(images.priors),
-            moved(images.has_prior),
-            moved(images.shown),
-            [each.to(device) for each in images.volumes],
-            [moved(each) for each in images.prior_volumes],
-            moved(images.slices),
-        ),
-        None
-        if regions is None
-        else Regions(regions.masks.to(device), regions.boxes.to(device), regions.owners.to(device)),
-        moved(batch.mask_owners),
-        moved(batch.mask_targets),
-        batch.outlines and batch.outlines.to(device),
-    )
 
 
 def _falling(step: int, steps: int) -> float:

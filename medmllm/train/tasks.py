@@ -56,8 +56,10 @@ NO_FILM = 0.06  # of all inputs
 Random = np.random.Generator
 
 
-def draw_task(exam: Exam, number: int, with_prior: bool | None = None, task: str | None = None) -> Input:
-    """One input with its answer. with_prior, task: None draws them; a task is one of TASKS."""
+def draw_task(
+    exam: Exam, number: int, with_prior: bool | None = None, task: str | None = None, with_film: bool | None = None
+) -> Input:
+    """One input with its answer. with_prior, task, with_film: None draws them; a task is one of TASKS."""
     random = np.random.default_rng([exam.seed, number, 97])
     task = task or str(random.choice(list(TASKS), p=list(TASKS.values())))
     share = CHANGES_WITH_PRIOR if task == "became" else WITH_PRIOR
@@ -65,7 +67,7 @@ def draw_task(exam: Exam, number: int, with_prior: bool | None = None, task: str
     study = study_of(exam, with_prior)
     findings = findings_of(exam.now, study.series[0].uid)
     comparisons = comparisons_of(exam, findings) if with_prior else ()
-    if random.random() < NO_FILM:
+    if not with_film and (with_film is False or random.random() < NO_FILM):
         return _no_film(study, exam, random, task)
     drawn = _drawn(exam, number, study, findings, comparisons, random, task)
     return replace(drawn, outlines=outlines_of(exam, study, findings, comparisons))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,9 @@ CONCEPTS: dict[str, Code] = {
     LesionKind.EDEMA: codes.PULMONARY_EDEMA,
 }
 OUTLINED = (*ANATOMY, *(str(kind) for kind in CONCEPTS if kind != LesionKind.CARDIOMEGALY))  # by our own model
+FOLLOWED = OUTLINED[len(ANATOMY) - 1 :]  # the heart and what comes after it: whether it is there, and what became of it
+SIDED = tuple(each for each in FOLLOWED if each not in ("heart", LesionKind.EDEMA))
+OUTLINES: dict[str, Any] = {"outlined": OUTLINED, "sided": SIDED, "followed": FOLLOWED}  # of WetreadConfig
 SPOKEN = (*(each.split("_")[-1] for each in OUTLINED), "right", "left", "yes", *COURSES, "no")  # WetreadConfig's words
 LIMITS = {"PA": 0.5, "AP": 0.55}  # of the cardiothoracic ratio
 Picture = npt.NDArray[np.float32]

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
+from medmllm.images import Images, Regions
 from medmllm.losses import OutlineTargets
-from medmllm.model import Images, Regions, WetreadConfig, WetreadForReporting
+from medmllm.model import WetreadConfig, WetreadForReporting
 
 PICTURE, VOLUME, SLICE, REGION, SEG, END = 50, 51, 52, 53, 54, 2
 SIZES = {
@@ -242,6 +243,18 @@ def test_what_it_is_sure_of_is_said_in_the_words_of_the_decoder() -> None:
     assert encoded.outlined is not None
     tokens = encoded.picture_tokens.unflatten(0, (2, -1))[:, -2:]
     assert torch.allclose(tokens - encoded.outlined.tokens, said, atol=1e-4)  # whatever the tokens are, told is sure
+
+
+def test_what_was_not_taught_is_not_said() -> None:
+    """Of edema no side is learned, of a lung nothing at all: only their names and what is known are said."""
+    words = [[each] for each in range(3, 15)]  # lung, edema, mass, right, left, yes, new ... resolved, no
+    outlined = ("lung", "edema", "mass")
+    model = WetreadForReporting(config(outlined=outlined, said_token_ids=words, sided=["mass"], followed=outlined[1:]))
+    torch.nn.init.zeros_(model.told.weight)
+    model.told.bias.data = torch.tensor([99.0, -99, 99, 0, 99, 0, 0, 0, 0])
+    said = model._said(torch.randn(1, 3, 32), torch.tensor([True])) / 10
+    lung, edema, mass, right, yes, larger = (model.get_input_embeddings().weight[each] for each in (3, 4, 5, 6, 8, 10))
+    assert torch.allclose(said[0], torch.stack([lung, edema + yes + larger, mass + right + yes + larger]), atol=1e-5)
 
 
 def test_words_are_as_many_as_what_is_outlined_needs() -> None:

@@ -11,9 +11,10 @@ import torch
 
 from expert_models.train.phantoms import HELD_OUT
 from medmllm.model import WetreadConfig, WetreadForReporting
-from medmllm.processor import WetreadProcessor
+from medmllm.processor import Batch, Input, WetreadProcessor
 from medmllm.train import mllm
 from medmllm.train.exams import Exam, exams
+from medmllm.train.kept import kept_films, spoken_batch, spoken_batches
 from medmllm.train.tasks import draw_task
 
 PLAN = replace(mllm.INSTRUCT, steps=3, batch=2, checkpoint_every=1)
@@ -65,9 +66,10 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(drawn: Sequence[Exam], 
         assert torch.allclose(value, resumed[name], atol=1e-6), name
 
 
-def test_instruct_waits_for_align(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="begins with the model of align"):
-        mllm.train_mllm("instruct", tmp_path, patients=1)
+@pytest.mark.parametrize("stage", ["speak", "instruct"])
+def test_later_stages_wait_for_align(tmp_path: Path, stage: str) -> None:
+    with pytest.raises(ValueError, match=f"{stage} begins with the model of align"):
+        mllm.train_mllm(stage, tmp_path, patients=1)
 
 
 def test_what_is_seen_is_learned_without_words(drawn: Sequence[Exam], tmp_path: Path) -> None:
@@ -81,12 +83,12 @@ def test_what_is_seen_is_learned_without_words(drawn: Sequence[Exam], tmp_path: 
     assert {name.partition(".")[0] for name in moved} == {"picture_encoder", "outline_tokens", "told"}
 
 
-def seen_in(out: Path, drawn: Sequence[Exam], seed: int) -> None:
-    """A small model where `see` would leave its own."""
+def seen_in(out: Path, drawn: Sequence[Exam], seed: int, stage: str = "see") -> None:
+    """A small model where a stage would leave its own."""
     tokenizer = mllm.new_tokenizer(drawn, size=400, texts=60)
     model = mllm.new_model(tokenizer, hidden=64, layers=1, seed=seed)
     for each in (model, WetreadProcessor.of(model, tokenizer)):
-        each.save_pretrained(str(out / "see"))
+        each.save_pretrained(str(out / stage))
 
 
 def test_align_goes_on_with_what_was_seen(drawn: Sequence[Exam], tmp_path: Path) -> None:
@@ -107,6 +109,72 @@ def test_a_stage_does_not_go_on_with_other_weights_than_it_began_with(drawn: Seq
     seen_in(tmp_path, drawn, seed=4)
     with pytest.raises(ValueError, match=r"align\.safetensors is of another run"):
         mllm.train_mllm("align", tmp_path, patients=1, steps=1, batch=1)
+
+
+def test_the_decoder_alone_learns_to_speak_of_films_that_are_kept(drawn: Sequence[Exam], tmp_path: Path) -> None:
+    tokenizer = mllm.new_tokenizer(drawn, size=400, texts=60)
+    model = mllm.new_model(tokenizer, hidden=64, layers=1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    plan = replace(mllm.SPEAK, steps=2, batch=3, films=4)
+    mllm.train_stage(model, WetreadProcessor.of(model, tokenizer), drawn, plan, tmp_path, lambda _: None)
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert {name.partition(".")[0] for name in moved} <= {"decoder", "region_tokens", "to_mask", "loudness"}
+    assert any(name.startswith("decoder") for name in moved)
+
+
+class Heard:
+    """A processor that remembers what it was asked for last."""
+
+    def __init__(self, processor: WetreadProcessor) -> None:
+        self._processor = processor
+        self.inputs: Sequence[Input] = ()
+
+    def batch(self, inputs: Sequence[Input]) -> Batch:
+        self.inputs = inputs
+        return self._processor.batch(inputs)
+
+
+def test_kept_films_are_what_the_model_sees(drawn: Sequence[Exam]) -> None:
+    """Each text has its own film, and what was kept says what the film itself says; 16 bit cost the last digits."""
+    tokenizer = mllm.new_tokenizer(drawn, size=400, texts=60)
+    model = mllm.new_model(tokenizer, hidden=64, layers=1).eval()
+    processor = WetreadProcessor.of(model, tokenizer)
+    plan = replace(mllm.SPEAK, batch=6, films=6)
+    heard = Heard(processor)
+    kept = kept_films(model, processor, drawn, plan, round_=0)
+    batch = spoken_batch(heard, kept, plan, step=1)  # type: ignore[arg-type]
+    whole = processor.batch(heard.inputs)
+    assert torch.equal(batch.input_ids, whole.input_ids)
+    assert whole.images.pictures is not None
+    assert len(whole.images.pictures) == 6
+    with torch.no_grad():
+        of_kept = model.encode(batch.images)
+        of_films = model.encode(whole.images)
+    for name in ("picture_tokens", "features", "fine"):
+        one, other = getattr(of_kept, name), getattr(of_films, name)
+        alike = torch.cosine_similarity(one.flatten(1), other.flatten(1), dim=1)
+        assert float(alike.min()) > 0.999, name  # of two different films it is far less
+
+
+def test_what_is_spoken_of_is_drawn_from_seed_and_step(drawn: Sequence[Exam]) -> None:
+    tokenizer = mllm.new_tokenizer(drawn, size=400, texts=60)
+    model = mllm.new_model(tokenizer, hidden=64, layers=1)
+    processor = WetreadProcessor.of(model, tokenizer)
+    plan = replace(mllm.SPEAK, steps=3, batch=2, films=3)
+    begun, resumed = (
+        list(spoken_batches(model, processor, drawn, plan, done, lambda _: None))[-1].input_ids for done in (0, 2)
+    )
+    assert torch.equal(begun, resumed)
+
+
+def test_instruct_goes_on_with_what_was_spoken(drawn: Sequence[Exam], tmp_path: Path) -> None:
+    seen_in(tmp_path, drawn, seed=3, stage="align")
+    seen_in(tmp_path, drawn, seed=4, stage="speak")
+    made = mllm.train_mllm("instruct", tmp_path, patients=1, steps=1, batch=1)
+    names = [tmp_path / "align", tmp_path / "speak", made]
+    aligned, spoken, ended = (WetreadForReporting.from_pretrained(str(each)).to_mask[0].weight for each in names)
+    assert torch.allclose(ended, spoken, atol=0.01)
+    assert not torch.allclose(ended, aligned, atol=0.01)
 
 
 def test_a_model_that_outlines_nothing_learns_as_well(drawn: Sequence[Exam]) -> None:
