@@ -10,7 +10,7 @@ from torch import Tensor
 
 from medmllm.images import Images, Regions
 from medmllm.processor import Batch, Input, WetreadProcessor
-from medmllm.train.exams import Exam, shares
+from medmllm.train.exams import Exam, Shares
 from medmllm.train.plan import Plan
 from medmllm.train.tasks import draw_task, film_of
 from medmllm.train.varied import varied
@@ -19,17 +19,17 @@ PER_EXAM = 8  # inputs of an exam in a batch: to vary its films and to encode th
 SEEN_WITH_PRIOR, TOLD_WITH_PRIOR = 0.9, 0.8  # of the exams of `see`, and of the other stages
 
 
-def seen_batch(processor: WetreadProcessor, at_hand: Sequence[Exam], plan: Plan, step: int) -> Batch:
+def seen_batch(processor: WetreadProcessor, at_hand: Sequence[Exam], often: Shares, plan: Plan, step: int) -> Batch:
     """The films of one step of `see`, with their priors and outlines, and no word."""
     random = np.random.default_rng([plan.seed, step, 103])
-    drawn = [varied(at_hand[each], random) for each in chosen(at_hand, plan.batch, random)]
+    drawn = [varied(at_hand[each], random) for each in chosen(often, plan.batch, random)]
     return processor.batch([film_of(each, bool(random.random() < SEEN_WITH_PRIOR)) for each in drawn])
 
 
-def drawn_batch(processor: WetreadProcessor, at_hand: Sequence[Exam], plan: Plan, step: int) -> Batch:
+def drawn_batch(processor: WetreadProcessor, at_hand: Sequence[Exam], often: Shares, plan: Plan, step: int) -> Batch:
     """The inputs of one step, by length."""
     random = np.random.default_rng([plan.seed, step, 101])
-    exams_ = [varied(at_hand[each], random) for each in chosen(at_hand, -(-plan.batch // PER_EXAM), random)]
+    exams_ = [varied(at_hand[each], random) for each in chosen(often, -(-plan.batch // PER_EXAM), random)]
     earlier = random.random(len(exams_)) < TOLD_WITH_PRIOR
     inputs = [
         draw_task(exams_[of], int(random.integers(1 << 30)), with_prior=bool(earlier[of]))
@@ -38,9 +38,9 @@ def drawn_batch(processor: WetreadProcessor, at_hand: Sequence[Exam], plan: Plan
     return processor.batch(sorted(inputs, key=length))
 
 
-def chosen(at_hand: Sequence[Exam], size: int, random: np.random.Generator) -> list[int]:
+def chosen(often: Shares, size: int, random: np.random.Generator) -> list[int]:
     """Numbers of exams, drawn by their shares."""
-    return [int(each) for each in random.choice(len(at_hand), size=size, p=shares(at_hand))]
+    return [int(each) for each in random.choice(len(often), size=size, p=often)]
 
 
 def length(one: Input) -> int:

@@ -28,11 +28,13 @@ EXPOSURES = 2  # films of each visit: drawing the patient costs more than taking
 ANATOMY = ("right_lung", "left_lung", "heart")
 KINDS = tuple(LesionKind)
 BACKWARDS = {Change.LARGER.value: Change.SMALLER.value, Change.SMALLER.value: Change.LARGER.value}
+RAREST = 0.05  # of all: a kind that is rarer is not drawn more often for it
 REAL = 0.25  # of what is drawn to learn from, where there are real films
 RULES = 2  # of what is true of a film: exams that were kept under others are drawn anew
 
 Progress = Callable[[str], None]
 Mask = npt.NDArray[np.bool_]
+Shares = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,9 @@ def exam_of(seed: int, days: int, then: Film, now: Film, changes: Mapping[str, s
 
 
 def pairs(drawn: Iterable[Exam]) -> Iterator[Exam]:
-    """Every two films of a synthetic patient, in both orders: what grew then shrinks, and of one visit all is stable.
+    """Every two films of a synthetic patient; those of two visits in both orders: what grew then shrinks.
+
+    What both films of one visit show is stable, as of a patient who comes back with nothing changed.
 
     drawn: exams of EXPOSURES films of each visit, those of a patient beside each other. A patient that is drawn gives
     ten exams instead of two; real films, and patients of one exam, stay as they are.
@@ -172,7 +176,7 @@ def _film(film: Radiograph) -> Film:
     return Film(film.view, picture, outlines, lesions, film.cardiothoracic_ratio)
 
 
-def shares(at_hand: Sequence[Exam]) -> npt.NDArray[np.float64]:
+def shares(at_hand: Sequence[Exam]) -> Shares:
     """How often to draw each exam, in sum 1: REAL of the draws take a real film, where there are both.
 
     Of either, half of the draws take any, half each kind of lesion as often as another; exams without a lesion are a
@@ -186,8 +190,9 @@ def shares(at_hand: Sequence[Exam]) -> npt.NDArray[np.float64]:
         if group.any():
             within = np.flatnonzero(group)
             many = Counter(kind for number in within for kind in kinds[number])
-            rare = np.array([sum(1 / many[kind] for kind in sorted(kinds[number])) for number in within]) / len(many)
-            made[within] = (rare + 1 / len(within)) / 2
+            worth = {kind: 1 / max(count, RAREST * len(within)) for kind, count in many.items()}
+            rare = np.array([sum(worth[kind] for kind in sorted(kinds[number])) for number in within])
+            made[within] = (rare / rare.sum() + 1 / len(within)) / 2
     if real.any() and not real.all():
         made *= np.where(real, REAL, 1 - REAL)
     return made

@@ -18,12 +18,11 @@ from medmllm.images import Images, Pictured
 from medmllm.model import WetreadForReporting
 from medmllm.processor import Batch, WetreadProcessor
 from medmllm.train.batches import TOLD_WITH_PRIOR, chosen, length, on
-from medmllm.train.exams import Exam
+from medmllm.train.exams import Exam, Shares, shares
 from medmllm.train.plan import Plan
 from medmllm.train.tasks import draw_task, film_of
 from medmllm.train.varied import varied
 
-ROUND = 500  # steps
 AT_ONCE = 16  # films that are encoded together
 
 Progress = Callable[[str], None]
@@ -48,27 +47,34 @@ def spoken_batches(
 ) -> Iterator[Batch]:
     """The inputs of every step that is left, on films as the model sees them now."""
     kept: list[Kept] = []
+    often = shares(at_hand)
     for step in range(done, plan.steps):
-        if not kept or step % ROUND == 0:
-            kept = kept_films(model, processor, at_hand, plan, step // ROUND)
+        if not kept or step % plan.renewed == 0:
+            kept.clear()
+            kept += kept_films(model, processor, at_hand, often, plan, step // plan.renewed)
             progress(f"{plan.stage}: {len(kept)} films encoded")
         yield spoken_batch(processor, kept, plan, step)
 
 
 def kept_films(
-    model: WetreadForReporting, processor: WetreadProcessor, at_hand: Sequence[Exam], plan: Plan, round_: int
+    model: WetreadForReporting,
+    processor: WetreadProcessor,
+    at_hand: Sequence[Exam],
+    often: Shares,
+    plan: Plan,
+    round_: int,
 ) -> list[Kept]:
     """The films of one round, drawn from (seed, round)."""
     random = np.random.default_rng([plan.seed, round_, 107])
     model.eval()
     kept: list[Kept] = []
-    numbers = chosen(at_hand, plan.films, random)
+    numbers = chosen(often, plan.films, random)
     for first in range(0, plan.films, AT_ONCE):
         drawn = [varied(at_hand[each], random) for each in numbers[first : first + AT_ONCE]]
         exams = [replace(each, now=replace(each.now)) for each in drawn]  # the same film twice is two films
         earlier = [each.then is not None and random.random() < TOLD_WITH_PRIOR for each in exams]
         inputs = [film_of(exam, with_prior) for exam, with_prior in zip(exams, earlier, strict=True)]
-        batch = on(processor.batch(inputs), model.device)
+        batch = on(processor.batch([replace(each, outlines=None) for each in inputs]), model.device)
         with torch.no_grad(), half_precision(model.device.type):
             pictured = model.see(batch.images)[0].changed(_half)
         kept += map(Kept, exams, earlier, pictured.each())
@@ -80,13 +86,13 @@ def spoken_batch(processor: WetreadProcessor, kept: Sequence[Kept], plan: Plan, 
     random = np.random.default_rng([plan.seed, step, 109])
     films = [kept[each] for each in random.choice(len(kept), size=min(plan.batch, len(kept)), replace=False)]
     drawn = [
-        (draw_task(each.exam, int(random.integers(1 << 30)), each.with_prior, with_film=True), each.pictured)
+        (draw_task(each.exam, int(random.integers(1 << 30)), each.with_prior, has_film=True), each.pictured)
         for each in films
     ]
     drawn.sort(key=lambda each: length(each[0]))
-    batch = processor.batch([one for one, _ in drawn])
+    batch = processor.batch([replace(one, outlines=None) for one, _ in drawn])
     pictured = Pictured.joined([each for _, each in drawn]).changed(_whole)
-    return replace(batch, images=Images(pictured=pictured), outlines=None)
+    return replace(batch, images=Images(pictured=pictured))
 
 
 def _half(tensor: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ from medmllm.processor import Batch, WetreadProcessor
 from medmllm.tokens import make_tokenizer, placeholders, said
 from medmllm.train import decoders
 from medmllm.train.batches import drawn_batch, on, seen_batch
-from medmllm.train.exams import Exam, exams, pairs
+from medmllm.train.exams import Exam, exams, pairs, shares
 from medmllm.train.films import training_films
 from medmllm.train.kept import spoken_batches
 from medmllm.train.plan import ALIGN, INSTRUCT, SEE, SEEN, SPEAK, STAGES, Plan
@@ -63,7 +63,7 @@ Progress = Callable[[str], None]
 
 def new_tokenizer(at_hand: Sequence[Exam], size: int = VOCABULARY, texts: int = TEXTS) -> PreTrainedTokenizerFast:
     """Made from so many inputs and answers as training draws them."""
-    drawn = (draw_task(at_hand[number % len(at_hand)], number) for number in range(texts))
+    drawn = (draw_task(at_hand[number * len(at_hand) // texts], number) for number in range(texts))
     return make_tokenizer((text for each in drawn for text in (each.text, each.answer or "")), size)
 
 
@@ -127,6 +127,8 @@ def train_mllm(
     start = next((out / each for each in AFTER[stage] if (out / each / "model.safetensors").is_file()), None)
     if start is None and stage in ADAPTED:
         raise ValueError(f"{stage} begins with the model of {ALIGN.stage}, which is not in {out.name}")
+    if stage == INSTRUCT.stage and start == out / SPEAK.stage and _age(start) < _age(out / ALIGN.stage):
+        raise ValueError(f"{SPEAK.stage} in {out.name} is older than {ALIGN.stage}: run it again, or take it away")
     begun = None
     if start is not None:
         processor = WetreadProcessor.from_pretrained(str(start))
@@ -158,6 +160,12 @@ def train_mllm(
     processor.save_pretrained(str(made))
     draw_curve(curve, f"Multimodal model, {plan.stage}: loss, mean of 20 steps", out / f"{plan.stage}-curve.png")
     return made
+
+
+def _age(folder: Path) -> float:
+    """When a stage's model was written; 0 where there is none."""
+    weights = folder / "model.safetensors"
+    return weights.stat().st_mtime if weights.is_file() else 0.0
 
 
 def train_stage(
@@ -306,13 +314,14 @@ class _Batches(Dataset[Batch]):
 
     def __init__(self, processor: WetreadProcessor, at_hand: Sequence[Exam], plan: Plan, done: int) -> None:
         self._processor, self._at_hand, self._plan, self._done = processor, at_hand, plan, done
+        self._often = shares(at_hand)
 
     def __len__(self) -> int:
         return max(0, self._plan.steps - self._done)
 
     def __getitem__(self, number: int) -> Batch:
         draw = seen_batch if self._plan.stage == SEE.stage else drawn_batch
-        return draw(self._processor, self._at_hand, self._plan, self._done + number)
+        return draw(self._processor, self._at_hand, self._often, self._plan, self._done + number)
 
 
 def _falling(step: int, steps: int) -> float:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Plan:
     """One stage. batch: inputs of a step; rate: peak learning rate; frozen: parts of the model that do not learn.
 
-    films: kept at a time by `speak`, 2 MB each. begun: the sha256 of the weights that the stage goes on with, "" where
-    it starts.
+    films: kept at a time by `speak`, 2.4 MB each; renewed: steps after which it keeps other ones. begun: the sha256 of
+    the weights that the stage goes on with, "" where it starts.
     """
 
     stage: str
@@ -22,6 +22,7 @@ class Plan:
     checkpoint_every: int = 50
     seed: int = 0
     films: int = 1536
+    renewed: int = 500
     begun: str = ""
 
 

@@ -26,7 +26,7 @@ from medmllm.tokens import SEG
 from medmllm.train.calling import draw_call
 from medmllm.train.exams import Exam
 from medmllm.train.told import told
-from medmllm.train.truth import comparisons_of, findings_of, outlines_of, pictures_of, study_of
+from medmllm.train.truth import comparisons_of, findings_of, outlines_of, pictures_of, seen_on_either, study_of
 from medmllm.views import to_grid
 from rag.evidence import Citation, Evidence
 
@@ -57,9 +57,9 @@ Random = np.random.Generator
 
 
 def draw_task(
-    exam: Exam, number: int, with_prior: bool | None = None, task: str | None = None, with_film: bool | None = None
+    exam: Exam, number: int, with_prior: bool | None = None, task: str | None = None, has_film: bool = False
 ) -> Input:
-    """One input with its answer. with_prior, task, with_film: None draws them; a task is one of TASKS."""
+    """One input with its answer. with_prior, task: None draws them; a task is one of TASKS. has_film: never noise."""
     random = np.random.default_rng([exam.seed, number, 97])
     task = task or str(random.choice(list(TASKS), p=list(TASKS.values())))
     share = CHANGES_WITH_PRIOR if task == "became" else WITH_PRIOR
@@ -67,7 +67,7 @@ def draw_task(
     study = study_of(exam, with_prior)
     findings = findings_of(exam.now, study.series[0].uid)
     comparisons = comparisons_of(exam, findings) if with_prior else ()
-    if not with_film and (with_film is False or random.random() < NO_FILM):
+    if random.random() < NO_FILM and not has_film:
         return _no_film(study, exam, random, task)
     drawn = _drawn(exam, number, study, findings, comparisons, random, task)
     return replace(drawn, outlines=outlines_of(exam, study, findings, comparisons))
@@ -288,7 +288,8 @@ def _what_became(exam: Exam, study: Study, findings: tuple[Finding, ...], random
     for each in comparisons:
         if subject := known.get(each.finding_id or "") or each.prior_finding:
             by_change.setdefault(each.change, []).append(subject.concept)
-    diseases = [each.concept for each in findings if each.concept not in codes.ANATOMY]
+    unclear = seen_on_either(exam, findings).difference(*by_change.values())  # whose change is not known
+    diseases = [each.concept for each in findings if each.concept not in {*codes.ANATOMY, *unclear}]
     if by_change and random.random() < ASKED_OF_CHANGED:
         kinds = list(by_change)
         diseases = by_change[kinds[int(random.integers(len(kinds)))]]

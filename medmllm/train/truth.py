@@ -132,13 +132,24 @@ def comparisons_of(exam: Exam, findings: tuple[Finding, ...]) -> tuple[Compariso
     elif is_enlarged(exam.then) and not is_enlarged(exam.now):
         add(Change.RESOLVED, "heart", None, was)
     elif is_enlarged(exam.now):
-        change = next(
-            (Change(each.change) for each in exam.now.lesions if each.kind == LesionKind.CARDIOMEGALY and each.change),
-            Change.STABLE,
-        )
-        if change in (Change.LARGER, Change.STABLE, Change.SMALLER):
+        change = _of_the_heart(exam, exam.then)
+        if change is not None:
             add(change, "heart", heart, was)
     return tuple(made)
+
+
+def _of_the_heart(exam: Exam, then: Film) -> Change | None:
+    """Of one that is too large on both films: by the lesion that is behind it; None where its change is not known."""
+    was, now = ([each for each in film.lesions if each.kind == LesionKind.CARDIOMEGALY] for film in (then, exam.now))
+    if was and now:
+        return Change(now[0].change) if now[0].change in (Change.LARGER, Change.STABLE, Change.SMALLER) else None
+    return Change.LARGER if now else Change.SMALLER if was else Change.STABLE
+
+
+def seen_on_either(exam: Exam, findings: Sequence[Finding]) -> set[Code]:
+    """The kinds that the film shows or the one before it."""
+    before = findings_of(exam.then, f"{exam.seed}.0.1") if exam.then else ()
+    return {each.concept for each in (*findings, *before) if each.presence is Presence.PRESENT}
 
 
 def outlines_of(exam: Exam, study: Study, findings: Sequence[Finding], comparisons: Sequence[Comparison]) -> Outlines:

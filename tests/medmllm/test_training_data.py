@@ -23,7 +23,7 @@ from medmllm.processor import Input, Outlines, corners
 from medmllm.report import Report
 from medmllm.template import TemplateWriter
 from medmllm.tokens import SEG
-from medmllm.train.exams import Drawn, Exam, exam_of, exams, keep, pairs, read, shares
+from medmllm.train.exams import Drawn, Exam, Film, exam_of, exams, keep, pairs, read, shares
 from medmllm.train.tasks import TASKS, draw_task, reported, what_became
 from medmllm.train.told import told
 from medmllm.train.truth import OUTLINED, TRUTH, comparisons_of, findings_of, outlines_of, study_of
@@ -261,6 +261,34 @@ def test_a_patient_is_every_two_of_its_films() -> None:
         (50, 60, stays, ["b"]),
     ]
     assert [each[:2] for each in told[-2:]] == [(30, 40), (None, 120)]
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "change"),
+    [("stable", "larger", "larger"), (None, "new", "larger"), ("stable", None, "smaller"), (None, None, "stable")],
+)
+def test_a_heart_too_large_on_both_films_changed_as_what_is_behind_it(
+    was: str | None, now: str | None, change: str
+) -> None:
+    """A heart can be too large by its ratio without a lesion of it; then the lesion that came made it larger."""
+
+    def of(state: str | None) -> Film:
+        shown = film(30, *([lesion_of("h", "cardiomegaly", None, state)] if state else []))
+        return replace(shown, cardiothoracic_ratio=0.6)
+
+    exam = Exam(3, 9, of(was), of(now), ())
+    made = comparisons_of(exam, findings_of(exam.now, "uid"))
+    assert [(each.tracking_uid, each.change.value) for each in made] == [("heart", change)]
+
+
+def test_of_what_changed_in_an_unknown_way_nobody_asks() -> None:
+    """Seen on both films; asked is of everything else."""
+    mass = lesion_of("m", "mass", "left")
+    exam = Exam(3, 9, film(30, mass), film(40, mass), ())
+    assert comparisons_of(exam, findings_of(exam.now, "uid")) == ()
+    asked = {draw_task(exam, number, True, "became", has_film=True).text for number in range(60)}
+    assert len(asked) == 7  # of eight kinds
+    assert not any("mass" in each for each in asked)
 
 
 def test_rare_lesions_are_drawn_more_often() -> None:
