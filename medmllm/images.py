@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from medmllm.connector import Outlined
@@ -31,24 +30,12 @@ class Pictured:
         packed, features, fine, has_prior = map(change, (self.packed, self.features, self.fine, self.has_prior))
         return Pictured(packed, features, fine, has_prior, outlined)
 
-    def each(self) -> list[Pictured]:
-        """Every picture by itself, in memory of its own."""
-        return [
-            self.changed(lambda tensor, at=number: tensor[at : at + 1].clone())  # type: ignore[misc]
-            for number in range(len(self.packed))
-        ]
-
-    @classmethod
-    def joined(cls, parts: Sequence[Pictured]) -> Pictured:
-        """Several as one, in order."""
-        outlined = [each.outlined for each in parts if each.outlined is not None]
-        return cls(
-            torch.cat([each.packed for each in parts]),
-            torch.cat([each.features for each in parts]),
-            torch.cat([each.fine for each in parts]),
-            torch.cat([each.has_prior for each in parts]),
-            torch.cat(outlined) if outlined else None,
-        )
+    def put(self, first: int, part: Pictured) -> None:
+        """The pictures from number `first` on become those of `part`."""
+        for name in ("packed", "features", "fine", "has_prior", "outlined"):
+            whole, new = getattr(self, name), getattr(part, name)
+            if new is not None:
+                whole[first : first + len(new)] = new
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,9 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kept:
-    """A film, with or without the one before it, and what they became, in 16 bit."""
+    """Films, each with or without the one before it, and what they became, in 16 bit: one tensor of each kind."""
 
-    exam: Exam
-    with_prior: bool
+    films: Sequence[tuple[Exam, bool]]
     pictured: Pictured
 
 
@@ -46,13 +45,13 @@ def spoken_batches(
     progress: Progress,
 ) -> Iterator[Batch]:
     """The inputs of every step that is left, on films as the model sees them now."""
-    kept: list[Kept] = []
+    kept: Kept | None = None
     often = shares(at_hand)
     for step in range(done, plan.steps):
-        if not kept or step % plan.renewed == 0:
-            kept.clear()
-            kept += kept_films(model, processor, at_hand, often, plan, step // plan.renewed)
-            progress(f"{plan.stage}: {len(kept)} films encoded")
+        if kept is None or step % plan.renewed == 0:
+            kept = None  # its memory is needed
+            kept = kept_films(model, processor, at_hand, often, plan, step // plan.renewed)
+            progress(f"{plan.stage}: {len(kept.films)} films encoded")
         yield spoken_batch(processor, kept, plan, step)
 
 
@@ -63,36 +62,43 @@ def kept_films(
     often: Shares,
     plan: Plan,
     round_: int,
-) -> list[Kept]:
+) -> Kept:
     """The films of one round, drawn from (seed, round)."""
     random = np.random.default_rng([plan.seed, round_, 107])
     model.eval()
-    kept: list[Kept] = []
+    films: list[tuple[Exam, bool]] = []
+    whole: Pictured | None = None
     numbers = chosen(often, plan.films, random)
     for first in range(0, plan.films, AT_ONCE):
         drawn = [varied(at_hand[each], random) for each in numbers[first : first + AT_ONCE]]
         exams = [replace(each, now=replace(each.now)) for each in drawn]  # the same film twice is two films
         earlier = [each.then is not None and random.random() < TOLD_WITH_PRIOR for each in exams]
-        inputs = [film_of(exam, with_prior) for exam, with_prior in zip(exams, earlier, strict=True)]
-        batch = on(processor.batch([replace(each, outlines=None) for each in inputs]), model.device)
+        films += zip(exams, earlier, strict=True)
+        inputs = [replace(film_of(exam, with_prior), outlines=None) for exam, with_prior in films[first:]]
+        batch = on(processor.batch(inputs), model.device)
         with torch.no_grad(), half_precision(model.device.type):
-            pictured = model.see(batch.images)[0].changed(_half)
-        kept += map(Kept, exams, earlier, pictured.each())
-    return kept
+            made = model.see(batch.images)[0].changed(_half)
+        if whole is None:
+            whole = made.changed(lambda tensor: tensor.new_empty(plan.films, *tensor.shape[1:]))
+        whole.put(first, made)
+    if whole is None:
+        raise ValueError("there is no film to keep")
+    return Kept(films, whole)
 
 
-def spoken_batch(processor: WetreadProcessor, kept: Sequence[Kept], plan: Plan, step: int) -> Batch:
+def spoken_batch(processor: WetreadProcessor, kept: Kept, plan: Plan, step: int) -> Batch:
     """The inputs of one step, by length, each on a film of its own."""
     random = np.random.default_rng([plan.seed, step, 109])
-    films = [kept[each] for each in random.choice(len(kept), size=min(plan.batch, len(kept)), replace=False)]
+    many = len(kept.films)
     drawn = [
-        (draw_task(each.exam, int(random.integers(1 << 30)), each.with_prior, has_film=True), each.pictured)
-        for each in films
+        (draw_task(exam, int(random.integers(1 << 30)), with_prior, has_film=True), number)
+        for number in random.choice(many, size=min(plan.batch, many), replace=False)
+        for exam, with_prior in [kept.films[number]]
     ]
     drawn.sort(key=lambda each: length(each[0]))
     batch = processor.batch([replace(one, outlines=None) for one, _ in drawn])
-    pictured = Pictured.joined([each for _, each in drawn]).changed(_whole)
-    return replace(batch, images=Images(pictured=pictured))
+    rows = torch.tensor([number for _, number in drawn])
+    return replace(batch, images=Images(pictured=kept.pictured.changed(lambda tensor: _whole(tensor[rows]))))
 
 
 def _half(tensor: Tensor) -> Tensor:
