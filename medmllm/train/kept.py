@@ -20,7 +20,7 @@ from medmllm.processor import Batch, WetreadProcessor
 from medmllm.train.batches import TOLD_WITH_PRIOR, chosen, length, on
 from medmllm.train.exams import Exam, Shares, shares
 from medmllm.train.plan import Plan
-from medmllm.train.tasks import draw_task, film_of
+from medmllm.train.tasks import NO_FILM, draw_task, film_of, no_film
 from medmllm.train.varied import varied
 
 AT_ONCE = 16  # films that are encoded together
@@ -30,9 +30,12 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kept:
-    """Films, each with or without the one before it, and what they became, in 16 bit: one tensor of each kind."""
+    """Films and what they became, in 16 bit: one tensor of each kind.
 
-    films: Sequence[tuple[Exam, bool]]
+    films: each with whether the one before it is shown, and whether it is shown itself, not noise in its place.
+    """
+
+    films: Sequence[tuple[Exam, bool, bool]]
     pictured: Pictured
 
 
@@ -66,15 +69,19 @@ def kept_films(
     """The films of one round, drawn from (seed, round)."""
     random = np.random.default_rng([plan.seed, round_, 107])
     model.eval()
-    films: list[tuple[Exam, bool]] = []
+    films: list[tuple[Exam, bool, bool]] = []
     whole: Pictured | None = None
     numbers = chosen(often, plan.films, random)
     for first in range(0, plan.films, AT_ONCE):
         drawn = [varied(at_hand[each], random) for each in numbers[first : first + AT_ONCE]]
         exams = [replace(each, now=replace(each.now)) for each in drawn]  # the same film twice is two films
         earlier = [each.then is not None and random.random() < TOLD_WITH_PRIOR for each in exams]
-        films += zip(exams, earlier, strict=True)
-        inputs = [replace(film_of(exam, with_prior), outlines=None) for exam, with_prior in films[first:]]
+        films += zip(exams, earlier, (random.random(len(exams)) >= NO_FILM).tolist(), strict=True)
+        inputs = [replace(film_of(exam, with_prior), outlines=None) for exam, with_prior, _ in films[first:]]
+        inputs = [
+            one if is_film else replace(one, pictures=[no_film(exam.now, random)])
+            for one, (exam, _, is_film) in zip(inputs, films[first:], strict=True)
+        ]
         batch = on(processor.batch(inputs), model.device)
         with torch.no_grad(), half_precision(model.device.type):
             made = model.see(batch.images)[0].changed(_half)
@@ -91,9 +98,9 @@ def spoken_batch(processor: WetreadProcessor, kept: Kept, plan: Plan, step: int)
     random = np.random.default_rng([plan.seed, step, 109])
     many = len(kept.films)
     drawn = [
-        (draw_task(exam, int(random.integers(1 << 30)), with_prior, has_film=True), number)
+        (draw_task(exam, int(random.integers(1 << 30)), with_prior, is_film=is_film), number)
         for number in random.choice(many, size=min(plan.batch, many), replace=False)
-        for exam, with_prior in [kept.films[number]]
+        for exam, with_prior, is_film in [kept.films[number]]
     ]
     drawn.sort(key=lambda each: length(each[0]))
     batch = processor.batch([replace(one, outlines=None) for one, _ in drawn])

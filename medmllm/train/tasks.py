@@ -19,12 +19,12 @@ from expert_models.finding import Box, Change, Code, Comparison, Finding, Presen
 from medmllm import wording
 from medmllm.brief import NO_CHEST, NOTHING_MORE, PICTURE, REGION, Brief, brief
 from medmllm.grammar import box_text
-from medmllm.processor import Input, Place
+from medmllm.processor import Float32, Input, Place
 from medmllm.report import Section, Sentence
 from medmllm.template import TemplateWriter
 from medmllm.tokens import SEG
 from medmllm.train.calling import draw_call
-from medmllm.train.exams import Exam
+from medmllm.train.exams import Exam, Film
 from medmllm.train.told import told
 from medmllm.train.truth import comparisons_of, findings_of, outlines_of, pictures_of, seen_on_either, study_of
 from medmllm.views import to_grid
@@ -57,9 +57,9 @@ Random = np.random.Generator
 
 
 def draw_task(
-    exam: Exam, number: int, with_prior: bool | None = None, task: str | None = None, has_film: bool = False
+    exam: Exam, number: int, with_prior: bool | None = None, task: str | None = None, is_film: bool | None = None
 ) -> Input:
-    """One input with its answer. with_prior, task: None draws them; a task is one of TASKS. has_film: never noise."""
+    """One input with its answer. A task is one of TASKS; is_film: False shows noise. None draws any of them."""
     random = np.random.default_rng([exam.seed, number, 97])
     task = task or str(random.choice(list(TASKS), p=list(TASKS.values())))
     share = CHANGES_WITH_PRIOR if task == "became" else WITH_PRIOR
@@ -67,7 +67,8 @@ def draw_task(
     study = study_of(exam, with_prior)
     findings = findings_of(exam.now, study.series[0].uid)
     comparisons = comparisons_of(exam, findings) if with_prior else ()
-    if random.random() < NO_FILM and not has_film:
+    has_noise = random.random() < NO_FILM if is_film is None else not is_film
+    if has_noise:
         return _no_film(study, exam, random, task)
     drawn = _drawn(exam, number, study, findings, comparisons, random, task)
     return replace(drawn, outlines=outlines_of(exam, study, findings, comparisons))
@@ -320,23 +321,27 @@ def _became(concept: Code, study: Study, comparisons: Sequence[Comparison], know
 
 
 def _no_film(study: Study, exam: Exam, random: Random, task: str) -> Input:
-    """Noise, one grey, or a film cut into shuffled tiles, in the place of the film."""
-    side = exam.now.picture.shape[0]
+    lines = [f"findings | {NO_CHEST}{WHOLE}. | -", f"impression | {NO_CHEST}{WHOLE}. | -"]
+    is_report = task in ("report", "unaided")
+    made = brief(study, (), (), (), "report" if is_report else "is there pneumothorax")
+    answer = "\n".join(lines) if is_report else NO_CHEST.lower()
+    priors = pictures_of(exam, study)[1]
+    return Input(made.text, pictures=[no_film(exam.now, random)], priors=priors, answer=answer)
+
+
+def no_film(film: Film, random: Random) -> Float32:
+    """Noise, one grey, or the film cut into shuffled tiles, of the film's size."""
+    side = film.picture.shape[0]
     kind = int(random.integers(3))
     if kind == 0:
         picture = random.random((side, side), dtype=np.float32)
     elif kind == 1:
         picture = np.full((side, side), random.random(), np.float32)
     else:
-        tiles = exam.now.picture.reshape(8, side // 8, 8, side // 8).transpose(0, 2, 1, 3).reshape(64, side // 8, -1)
+        tiles = film.picture.reshape(8, side // 8, 8, side // 8).transpose(0, 2, 1, 3).reshape(64, side // 8, -1)
         shuffled = tiles[random.permutation(64)].reshape(8, 8, side // 8, side // 8).transpose(0, 2, 1, 3)
         picture = shuffled.reshape(side, side).astype(np.float32) / np.float32(255)
-    lines = [f"findings | {NO_CHEST}{WHOLE}. | -", f"impression | {NO_CHEST}{WHOLE}. | -"]
-    is_report = task in ("report", "unaided")
-    made = brief(study, (), (), (), "report" if is_report else "is there pneumothorax")
-    answer = "\n".join(lines) if is_report else NO_CHEST.lower()
-    priors = pictures_of(exam, study)[1]
-    return Input(made.text, pictures=[picture], priors=priors, answer=answer)
+    return picture
 
 
 def _place(exam: Exam, region: Region) -> Place:

@@ -132,9 +132,9 @@ def comparisons_of(exam: Exam, findings: tuple[Finding, ...]) -> tuple[Compariso
     elif is_enlarged(exam.then) and not is_enlarged(exam.now):
         add(Change.RESOLVED, "heart", None, was)
     elif is_enlarged(exam.now):
-        change = _of_the_heart(exam, exam.then)
-        if change is not None:
-            add(change, "heart", heart, was)
+        became = _of_the_heart(exam, exam.then)
+        if became is not None:
+            add(became, "heart", heart, was)
     return tuple(made)
 
 

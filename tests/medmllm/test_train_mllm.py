@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from expert_models.train.phantoms import HELD_OUT
+from medmllm.brief import NO_CHEST
 from medmllm.model import WetreadConfig, WetreadForReporting
 from medmllm.processor import Batch, Input, WetreadProcessor
 from medmllm.train import mllm
@@ -156,6 +157,20 @@ def test_kept_films_are_what_the_model_sees(drawn: Sequence[Exam]) -> None:
         alike = torch.cosine_similarity((one - middle)[:, None], (other - middle)[None], dim=2)
         assert alike.argmax(dim=1).tolist() == list(range(6)), name
         assert float(alike.diagonal().min()) > 0.95, name
+
+
+def test_noise_is_kept_and_spoken_of_as_well(drawn: Sequence[Exam]) -> None:
+    tokenizer = mllm.new_tokenizer(drawn, size=400, texts=60)
+    model = mllm.new_model(tokenizer, hidden=64, layers=1)
+    processor = WetreadProcessor.of(model, tokenizer)
+    plan = replace(mllm.SPEAK, batch=40, films=40, seed=1)
+    kept = kept_films(model, processor, drawn, shares(drawn), plan, round_=0)
+    films = [is_film for *_, is_film in kept.films]
+    assert 0 < films.count(False) < 9  # six in a hundred
+    heard = Heard(processor)
+    spoken_batch(heard, kept, plan, step=0)  # type: ignore[arg-type]
+    silent = [each for each in heard.inputs if NO_CHEST.lower() in (each.answer or "").lower()]
+    assert len(silent) == films.count(False)
 
 
 def test_what_is_spoken_of_is_drawn_from_seed_and_step(drawn: Sequence[Exam]) -> None:

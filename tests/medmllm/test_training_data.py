@@ -286,7 +286,7 @@ def test_of_what_changed_in_an_unknown_way_nobody_asks() -> None:
     mass = lesion_of("m", "mass", "left")
     exam = Exam(3, 9, film(30, mass), film(40, mass), ())
     assert comparisons_of(exam, findings_of(exam.now, "uid")) == ()
-    asked = {draw_task(exam, number, True, "became", has_film=True).text for number in range(60)}
+    asked = {draw_task(exam, number, True, "became", is_film=True).text for number in range(60)}
     assert len(asked) == 7  # of eight kinds
     assert not any("mass" in each for each in asked)
 
