@@ -118,7 +118,7 @@ def _seen(
     """What a model that reads briefs sees beyond the experts, checked; it rests on places, and on nothing else.
 
     What it says of changes is left out: the model that ships is right about seven in ten when it is asked, and
-    about four in ten in a report (docs/models/wetread-cxr.md).
+    about five in ten in a report (docs/models/wetread-cxr.md).
     """
     read = parse(model.complete(prompt), (), frames)
     if any(_means(each, NO_CHEST) for each in read.sentences):
