@@ -274,7 +274,7 @@ def test_adapters_of_a_stopped_run_end_as_those_of_one_that_was_not(
     plan = replace(INSTRUCT, steps=3, checkpoint_every=1)
     whole = after(llama, drawn, plan, tmp_path / "whole")[0].state_dict()
     model, tokenizer = model_with(llama, **SIZES)
-    unplugged = UnpluggedProcessor(WetreadProcessor.of(model, tokenizer), 4)  # in the third step: two parts each
+    unplugged = UnpluggedProcessor(WetreadProcessor.of(model, tokenizer), 2)  # in the third step
     with pytest.raises(StoppedError):
         mllm.train_stage(model, unplugged, drawn, plan, tmp_path / "parts", lambda _: None)  # type: ignore[arg-type]
     with safe_open(tmp_path / "parts/instruct.safetensors", "pt") as file:
