@@ -284,6 +284,15 @@ def test_adapters_of_a_stopped_run_end_as_those_of_one_that_was_not(
         assert torch.allclose(value, resumed[name], atol=1e-6), name
 
 
+@needs_peft
+def test_speak_learns_by_adapters_and_leaves_what_is_seen(llama: Path, drawn: Sequence[Exam], tmp_path: Path) -> None:
+    plan = replace(mllm.SPEAK, steps=1, batch=2, films=2, rate=0.04)
+    model, _, begun = after(llama, drawn, plan, tmp_path)
+    moved = moved_of(model, begun)
+    assert any("self_attn.q_proj" in name for name in moved)
+    assert not [name for name in moved if name.startswith(plan.frozen)]
+
+
 @pytest.fixture
 def reached() -> Iterator[list[str]]:
     """What this process looks up, and to whom it speaks, from now on."""

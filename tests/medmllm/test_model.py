@@ -255,6 +255,8 @@ def test_what_was_not_taught_is_not_said() -> None:
     said = model._said(torch.randn(1, 3, 32), torch.tensor([True])) / 10
     lung, edema, mass, right, yes, larger = (model.get_input_embeddings().weight[each] for each in (3, 4, 5, 6, 8, 10))
     assert torch.allclose(said[0], torch.stack([lung, edema + yes + larger, mass + right + yes + larger]), atol=1e-5)
+    again = WetreadConfig.from_dict(model.config.to_dict())
+    assert (again.sided, again.followed) == (["mass"], ["edema", "mass"])
 
 
 def test_words_are_as_many_as_what_is_outlined_needs() -> None:
