@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from torch import Tensor
 
@@ -32,8 +32,8 @@ class Pictured:
 
     def put(self, first: int, part: Pictured) -> None:
         """The pictures from number `first` on become those of `part`."""
-        for name in ("packed", "features", "fine", "has_prior", "outlined"):
-            whole, new = getattr(self, name), getattr(part, name)
+        for each in fields(self):
+            whole, new = getattr(self, each.name), getattr(part, each.name)
             if new is not None:
                 whole[first : first + len(new)] = new
 
@@ -76,9 +76,8 @@ class Regions:
 class Encoded:
     """What the images became, as the decoder reads them.
 
-    features (B + K, P, width) and fine (B + K, width, side / 4, side / 4): of all planes.
-
-    outlined: of the pictures, where the model outlines anything.
+    features (B + K, P, width) and fine (B + K, width, side / 4, side / 4): of all planes. outlined: of the pictures,
+    where the model outlines anything.
     """
 
     picture_tokens: Tensor | None

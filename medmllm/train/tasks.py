@@ -289,7 +289,9 @@ def _what_became(exam: Exam, study: Study, findings: tuple[Finding, ...], random
     for each in comparisons:
         if subject := known.get(each.finding_id or "") or each.prior_finding:
             by_change.setdefault(each.change, []).append(subject.concept)
-    unclear = seen_on_either(exam, findings).difference(*by_change.values())  # whose change is not known
+    unclear = set[Code]()  # whose change is not known; without a prior the answer is the same of all
+    if study.priors:
+        unclear = seen_on_either(exam, findings).difference(*by_change.values())
     diseases = [each.concept for each in findings if each.concept not in {*codes.ANATOMY, *unclear}]
     if by_change and random.random() < ASKED_OF_CHANGED:
         kinds = list(by_change)
