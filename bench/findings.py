@@ -24,7 +24,7 @@ from expert_models.chest_findings import CARD, ChestFindings
 from expert_models.evaluate_findings import PHANTOM_ROWS, PHANTOM_SPACING_MM
 from expert_models.evaluate_radiographs import MaskShelf, as_series
 from expert_models.finding import Presence
-from expert_models.train.findings_films import KINDS, phantom_films
+from expert_models.train.findings_films import KINDS, phantom_film
 
 FIRST_SEED = 1_000_100
 SIDE = 320  # pixels of one picture
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def told(expert: ChestFindings, seed: int) -> Told:
-    (film,) = phantom_films(seed, PHANTOM_ROWS, PHANTOM_SPACING_MM)
+    film = phantom_film(seed, PHANTOM_ROWS, PHANTOM_SPACING_MM)
     shelf = MaskShelf()
     findings = expert.examine(as_series(film.image.astype(np.float32), film.view), shelf)
     labels = {label.code: label.name for label in packaged_card(CARD).labels}

@@ -117,6 +117,10 @@ def _diffuse(study: Study, now: Sequence[Finding], prior: Study, then: Sequence[
             continue
         if finding.presence is old.presence is Presence.ABSENT or not _same_view(study, finding, prior, old):
             continue
+        if all(each.presence is Presence.INDETERMINATE and each.probability is None for each in (finding, old)):
+            continue  # a sign that may be nothing has no size
+        if finding.concept == HEART and not study.series[0].modality.is_projection:
+            continue  # how far its width on CT varies was not measured
         change, growth = _changed(finding, old)
         if change is None:
             continue

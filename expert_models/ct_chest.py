@@ -1,28 +1,26 @@
-"""Chest CT but for nodules: effusion, pneumothorax, consolidation, heart and aorta.
+"""Chest CT but for nodules: effusion, pneumothorax, consolidation and the width of the heart.
 
 A three-dimensional MONAI network outlines them on a coarse upright grid; `ct_chest_parts` holds what it saw against the
-attenuation and against lungs found without it; `ct_chest_sizes` measures.
+attenuation and against lungs found without it; `ct_chest_sizes` measures. The network learned from phantoms, and no
+real scan with such a lesion was at hand to measure it on: a strong sign alone is told, as possible, and what is not
+seen is not called absent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import exp
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from dicom_io.study import Series, Volume
-from expert_models.card import Card
+from expert_models.card import Card, packaged_card
 from expert_models.codes import (
-    AORTA,
-    ASCENDING_AORTA,
     ATELECTASIS,
     CARDIAC_DIAMETER,
     CARDIOTHORACIC_RATIO,
     CONSOLIDATION,
-    DESCENDING_AORTA,
     EFFUSION_DEPTH,
     HEART,
     LUNG,
@@ -37,11 +35,10 @@ from expert_models.codes import (
     THORACIC_DIAMETER,
     VOLUME,
 )
-from expert_models.ct_chest_network import chest_card, logits_on
+from expert_models.ct_chest_network import CARD, logits_on
 from expert_models.ct_chest_parts import FLOOR, LESIONS, SIDES, Lesion, Parts, chest_grid, largest, parts_of
 from expert_models.ct_chest_sizes import (
     Length,
-    aortic_calibres,
     effusion_depth,
     greatest_width,
 )
@@ -58,18 +55,22 @@ if TYPE_CHECKING:
     from expert_models.runtime import Run
 
 CONCEPTS = {"effusion": PLEURAL_EFFUSION, "pneumothorax": PNEUMOTHORAX, "consolidation": CONSOLIDATION}
-NOT_TOLD_APART = "airless lung is reported as consolidation, for whether it is filled or collapsed is not told apart"
+NOT_TOLD_APART = (
+    "airless lung is told as possible consolidation, for whether it is filled or collapsed is not told apart"
+)
+UNPROVEN = "no strong sign is seen, and how often the expert misses one on real scans is not known"
+UNREAD = Presence.NOT_ASSESSED
 STEEP = 2.0  # logits are cut to this before a mask is placed, so that its edge lies between voxels
 
 Float32 = npt.NDArray[np.float32]
 
 
 class CtChest:
-    """The expert: what is in the pleura and the lungs, and how wide heart and aorta are."""
+    """The expert: what is in the pleura and the lungs, and how wide the heart is."""
 
     def __init__(self, device: str = "cpu", card: Card | None = None, network: nn.Module | None = None) -> None:
         """network: to be used instead of the card's weights, in training; else those are loaded at first use."""
-        self._card = card or chest_card()
+        self._card = card or packaged_card(CARD)
         self._device = device
         self._run: Once[Run] = Once(lambda: network or self._loaded())
 
@@ -80,19 +81,22 @@ class CtChest:
 
     @property
     def concepts(self) -> tuple[Code, ...]:
-        """Effusion, pneumothorax, consolidation, heart, aorta."""
-        return *CONCEPTS.values(), HEART, AORTA
+        """Effusion, pneumothorax, consolidation, heart."""
+        return *CONCEPTS.values(), HEART
 
     def refuses(self, series: Series) -> str | None:
         """Anything but CT, and what is too thin to be a volume."""
         return refuses_ct(series)
 
     def examine(self, series: Series, masks: Masks) -> Sequence[Finding]:
-        """One finding for each lesion and side, and for heart and aorta."""
+        """What was seen in pleura and lungs on either side, then the heart."""
         lungs = find_lungs(series.volume)
         if not lungs.sides:
             return [self._unanswered(concept, NO_LUNGS) for concept in self.concepts]
-        parts = self.look(series.volume, lungs)
+        return self.findings(self.look(series.volume, lungs), series, masks)
+
+    def findings(self, parts: Parts, series: Series, masks: Masks) -> Sequence[Finding]:
+        """What is told of what was seen on a series."""
         if parts.doubt:
             return [self._unanswered(concept, parts.doubt) for concept in self.concepts]
         return [*self._lesions(parts, series, masks), *self._organs(parts, series, masks)]
@@ -104,43 +108,33 @@ class CtChest:
         logits = logits_on(hu, self._run(), self._card, self._device)
         return parts_of(grid, hu, {label.name: logits[k] for k, label in enumerate(self._card.labels)}, lungs)
 
-    def probability(self, name: str, score: float) -> float:
-        """The calibrated probability of a lesion whose score this is."""
-        calibration = self._card.calibration
-        return 1.0 / (1.0 + exp(-(calibration[f"{name}_slope"] * score + calibration[f"{name}_intercept"])))
+    def presence(self, name: str, lesion: Lesion) -> Presence:
+        """INDETERMINATE from the score on that the card calls an alarm, where it has an outline; else NOT_ASSESSED."""
+        is_strong = lesion.score >= self._card.calibration[f"{name}_alarm"] and lesion.volume_ml > 0
+        return Presence.INDETERMINATE if is_strong else Presence.NOT_ASSESSED
 
     def _lesions(self, parts: Parts, series: Series, masks: Masks) -> Iterator[Finding]:
-        airless = False
         for name in LESIONS:
-            for side in SIDES:
-                finding = self._lesion(name, side, parts, series, masks)
-                airless = airless or (name == "consolidation" and finding.presence is not Presence.ABSENT)
-                yield finding
-        if airless:
-            yield self._unanswered(ATELECTASIS, NOT_TOLD_APART)
+            strong = [side for side in SIDES if self.presence(name, parts.lesions[name, side]) is not UNREAD]
+            for side in SIDES if strong else ():
+                if side in strong:
+                    yield self._lesion(name, side, parts, series, masks)
+                else:
+                    yield self._unanswered(CONCEPTS[name], UNPROVEN, side)
+            if not strong:
+                yield self._unanswered(CONCEPTS[name], UNPROVEN)
+            elif name == "consolidation":
+                yield self._unanswered(ATELECTASIS, NOT_TOLD_APART)
 
     def _lesion(self, name: str, side: Side, parts: Parts, series: Series, masks: Masks) -> Finding:
         lesion = parts.lesions[name, side]
-        probability = self.probability(name, lesion.score)
-        presence = self.presence(probability)
-        regions: tuple[Region, ...] = ()
-        measurements: tuple[Measurement, ...] = ()
-        if presence is not Presence.ABSENT and (lesion.logits > 0).any():
-            region, volume_ml = outlined(lesion.logits, parts.grid, series, masks)
-            regions = (region,)
-            measurements = (Measurement(VOLUME, round(volume_ml, 1), MILLILITER),
-                            *_of_lesion(name, side, lesion, volume_ml, parts, series))  # fmt: skip
+        region, volume_ml = outlined(lesion.logits, parts.grid, series, masks)
+        measurements = (Measurement(VOLUME, round(volume_ml, 1), MILLILITER),
+                        *_of_lesion(name, side, lesion, volume_ml, parts, series))  # fmt: skip
         return Finding(
-            "f1", CONCEPTS[name], presence, self.tag, probability, side,
-            LUNG if name == "consolidation" else PLEURA, regions, measurements,
+            "f1", CONCEPTS[name], Presence.INDETERMINATE, self.tag, None, side,
+            LUNG if name == "consolidation" else PLEURA, (region,), measurements,
         )  # fmt: skip
-
-    def presence(self, probability: float) -> Presence:
-        """What a probability is called, by the band of the card."""
-        low, high = self._card.indeterminate or (0.5, 0.5)
-        if low <= probability <= high:
-            return Presence.INDETERMINATE
-        return Presence.PRESENT if probability > high else Presence.ABSENT
 
     def _organs(self, parts: Parts, series: Series, masks: Masks) -> Iterator[Finding]:
         heart = only_largest(between_cavities(parts.logits["heart"], parts))
@@ -150,18 +144,9 @@ class CtChest:
             region, _ = outlined(heart, parts.grid, series, masks)
             widths = () if is_cut(heart, parts.grid) else heart_width(heart, parts, series)
             yield Finding("f1", HEART, Presence.PRESENT, self.tag, regions=(region,), measurements=widths)
-        aorta = only_largest(parts.logits["aorta"])
-        calibres = aortic_calibres(aorta, parts.grid, _height_of_cavities(parts))
-        if not calibres:
-            yield self._unanswered(AORTA, "the ascending and the descending aorta could not be told apart")
-        else:
-            region, _ = outlined(aorta, parts.grid, series, masks)
-            codes = {"ascending": ASCENDING_AORTA, "descending": DESCENDING_AORTA}
-            measured = tuple(_measured(codes[name], length, series) for name, length in calibres.items())
-            yield Finding("f1", AORTA, Presence.PRESENT, self.tag, regions=(region,), measurements=measured)
 
-    def _unanswered(self, concept: Code, reason: str) -> Finding:
-        return Finding("f1", concept, Presence.NOT_ASSESSED, self.tag, reason=reason)
+    def _unanswered(self, concept: Code, reason: str, side: Side | None = None) -> Finding:
+        return Finding("f1", concept, Presence.NOT_ASSESSED, self.tag, side=side, reason=reason)
 
     def _loaded(self) -> Run:
         from expert_models.segment import loaded_runner
@@ -237,12 +222,6 @@ def lung_volume_ml(parts: Parts, side: Side) -> float:
     """The volume of a lung, airless parts included: its cavity less the fluid and air around it."""
     around = np.logical_or(*(parts.lesions[name, side].logits > 0 for name in ("effusion", "pneumothorax")))
     return float((parts.cavity(side) & ~around).sum()) * parts.grid.geometry.voxel_ml
-
-
-def _height_of_cavities(parts: Parts) -> tuple[float, float]:
-    planes = np.flatnonzero((parts.cavity(Side.RIGHT) | parts.cavity(Side.LEFT)).any((1, 2)))
-    ends_mm = parts.grid.geometry.to_patient([[planes[0], 0, 0], [planes[-1], 0, 0]])[:, 2]
-    return float(ends_mm[0]), float(ends_mm[1])
 
 
 def _measured(code: Code, length: Length, series: Series) -> Measurement:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from expert_models.card import PACKAGE, Card, read_card
+from expert_models.card import Card
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,13 +16,7 @@ if TYPE_CHECKING:
 
 Float32 = npt.NDArray[np.float32]
 
-# It goes to cards/, and the expert into the registry, with the first weights that hold.
-CARD = PACKAGE / "train" / "ct-chest.toml"
-
-
-def chest_card() -> Card:
-    """The card of the chest network, which has no weights yet."""
-    return read_card(CARD)
+CARD = "ct-chest"
 
 
 def network_input(hu: Tensor, card: Card) -> Tensor:

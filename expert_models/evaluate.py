@@ -82,6 +82,7 @@ def evaluate_experts(source: str, *, limit: int | None = None, progress: Progres
     from expert_models.chest_radiograph import ChestRadiograph
     from expert_models.evaluate_compare import evaluate_compare
     from expert_models.evaluate_ct import evaluate_ct
+    from expert_models.evaluate_ct_chest import evaluate_ct_chest
     from expert_models.evaluate_ct_emphysema import evaluate_emphysema
     from expert_models.evaluate_findings import evaluate_films, evaluate_findings_on_phantoms
     from expert_models.evaluate_inputs import evaluate_inputs
@@ -102,6 +103,7 @@ def evaluate_experts(source: str, *, limit: int | None = None, progress: Progres
         metrics = evaluate_packs(expert, folder, limit, progress)
         metrics += evaluate_films(ChestFindings(), folder, limit, progress)
     metrics += evaluate_ct(source, limit=limit, progress=progress)
+    metrics += evaluate_ct_chest(source, limit=limit, progress=progress)
     metrics += evaluate_inputs(packaged_experts(), source, limit, progress)
     metrics += evaluate_attributes(source, limit=limit, progress=progress)
     if not metrics:

@@ -1,4 +1,4 @@
-"""The chest expert on phantom CTs whose masks are exact: what it finds, on which side, how large, and how wide.
+"""The chest expert on phantom CTs whose masks are exact: what it finds, on which side, and how large.
 
 Phantoms carry effusion, pneumothorax, consolidation, nodules, masses and edema in turn. A case is one side of one
 phantom. A plate of atelectasis below OPACITY_ML is neither a case with consolidation nor one without.
@@ -16,17 +16,15 @@ import numpy.typing as npt
 from dicom_io.phantom.patient import LesionKind, Visit, draw_patient
 from dicom_io.study import Modality, Series, Volume
 from expert_models.codes import (
-    AORTA,
-    ASCENDING_AORTA,
     CARDIOTHORACIC_RATIO,
-    DESCENDING_AORTA,
     HEART,
     VOLUME,
 )
 from expert_models.ct_chest import CONCEPTS, CtChest
-from expert_models.ct_chest_parts import LESIONS, SIDES
-from expert_models.ct_chest_sizes import aortic_calibres, greatest_width
+from expert_models.ct_chest_parts import FLOOR, LESIONS, SIDES
+from expert_models.ct_chest_sizes import greatest_width
 from expert_models.ct_grid import resample, upright_grid
+from expert_models.ct_lungs import find_lungs
 from expert_models.evaluate import Metric, bootstrapped, mean_metric, phantom_seeds
 from expert_models.evaluate_ct_painted import evaluate_painted
 from expert_models.evaluate_radiographs import MaskShelf, auroc
@@ -43,14 +41,14 @@ SCANS = 30
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One label on one side of one phantom. volume_ml: true and found; nan where it was not told."""
+    """One label on one side of one phantom. score: a logit. volume_ml: true and found; nan where it was not told."""
 
     phantom: str
     label: str
     side: Side
     is_there: bool
     presence: Presence
-    probability: float
+    score: float
     dice: float
     volume_ml: tuple[float, float]
 
@@ -103,7 +101,9 @@ def scored(visit: Visit, name: str, expert: CtChest) -> Scores:
     volume = Volume(visit.hu, visit.geometry)
     series = Series("1.2", Modality.CT, volume, tuple(f"1.2.{k}" for k in range(volume.shape[0])))
     shelf = MaskShelf()
-    findings = list(expert.examine(series, shelf))
+    lungs = find_lungs(volume)
+    parts = expert.look(volume, lungs) if lungs.sides else None
+    findings = list(expert.findings(parts, series, shelf)) if parts else []
     truth = truth_of(visit)
     cases = []
     for label in LESIONS:
@@ -111,9 +111,9 @@ def scored(visit: Visit, name: str, expert: CtChest) -> Scores:
             there = truth[label] & truth[f"{side.value} thorax"]
             if label == "consolidation" and not there.any() and (truth["thin"] & truth[f"{side.value} thorax"]).any():
                 continue
-            cases.append(_case(name, label, side, there, findings, series, shelf))
-    others = [("assessed", float(not any(each.presence is Presence.NOT_ASSESSED for each in findings
-                                         if each.concept in CONCEPTS.values())))]  # fmt: skip
+            score = parts.lesions[label, side].score if parts else FLOOR
+            cases.append(_case(name, label, side, there, score, findings, series, shelf))
+    others = [("assessed", float(parts is not None and parts.doubt is None))]
     others += _organ_scores(findings, truth, series, shelf)
     return Scores(name, tuple(cases), tuple(others))
 
@@ -126,10 +126,10 @@ def metrics_of(scores: Sequence[Scores]) -> list[Metric]:
         mine = [case for case in cases if case.label == label]
         there = np.array([case.is_there for case in mine])
         if there.any() and not there.all():
-            probability = np.array([case.probability for case in mine])
+            score = np.array([case.score for case in mine])
             owners = [case.phantom for case in mine]
             metrics.append(
-                bootstrapped(f"ct_chest/{label}/auroc", _auroc_of(there, probability), owners)
+                bootstrapped(f"ct_chest/{label}/auroc", _auroc_of(there, score), owners)
             )  # fmt: skip
         positive = [case for case in mine if case.is_there]
         if positive:
@@ -147,38 +147,40 @@ def metrics_of(scores: Sequence[Scores]) -> list[Metric]:
     return metrics
 
 
-def _auroc_of(there: Mask, probability: npt.NDArray[np.float64]) -> Callable[[npt.NDArray[np.int64]], float]:
-    return lambda index: auroc(there[index], probability[index])
+def _auroc_of(there: Mask, score: npt.NDArray[np.float64]) -> Callable[[npt.NDArray[np.int64]], float]:
+    return lambda index: auroc(there[index], score[index])
 
 
 def _decisions(cases: Sequence[Case]) -> list[Metric]:
-    """The share called present of what is there, absent of what is not, and on the right side of what is on one."""
+    """The share told of what is there, untold of what is not, and on the right side of what is on one."""
     metrics = []
-    for name, wanted, said in (("sensitivity", True, Presence.PRESENT), ("specificity", False, Presence.ABSENT)):
-        mine = [case for case in cases if case.is_there is wanted]
-        if mine:
-            values = [float(case.presence is said) for case in mine]
-            metrics.append(mean_metric(f"ct_chest/{name}", values, [case.phantom for case in mine]))
+    for label in LESIONS:
+        for name, wanted in (("sensitivity", True), ("specificity", False)):
+            mine = [case for case in cases if case.label == label and case.is_there is wanted]
+            if mine:
+                values = [float((case.presence is Presence.INDETERMINATE) is wanted) for case in mine]
+                metrics.append(mean_metric(f"ct_chest/{label}/{name}", values, [case.phantom for case in mine]))
     pairs: dict[tuple[str, str], list[Case]] = {}
     for case in cases:
         pairs.setdefault((case.phantom, case.label), []).append(case)
     lonely = [pair for pair in pairs.values() if len(pair) == 2 and pair[0].is_there is not pair[1].is_there]
     if lonely:
-        values = [float(max(pair, key=lambda each: each.probability).is_there) for pair in lonely]
+        values = [float(max(pair, key=lambda each: each.score).is_there) for pair in lonely]
         metrics.append(mean_metric("ct_chest/laterality/accuracy", values, [pair[0].phantom for pair in lonely]))
     return metrics
 
 
 def _case(
-    name: str, label: str, side: Side, there: Mask, findings: Sequence[Finding], series: Series, shelf: MaskShelf
-) -> Case:
+    name: str, label: str, side: Side, there: Mask, score: float, findings: Sequence[Finding], series: Series,
+    shelf: MaskShelf,
+) -> Case:  # fmt: skip
     finding = next((e for e in findings if e.concept == CONCEPTS[label] and e.side is side), None)
     true_ml = float(there.sum()) * series.volume.geometry.voxel_ml
-    if finding is None:  # not assessed
-        return Case(name, label, side, true_ml > 0, Presence.NOT_ASSESSED, 0.0, 0.0, (true_ml, float("nan")))
+    if finding is None:
+        return Case(name, label, side, true_ml > 0, Presence.NOT_ASSESSED, score, 0.0, (true_ml, float("nan")))
     volume = finding.measurement(VOLUME)
     return Case(
-        name, label, side, true_ml > 0, finding.presence, finding.probability or 0.0,
+        name, label, side, true_ml > 0, finding.presence, score,
         dice(_mask(finding, there.shape, shelf), there), (true_ml, volume.value if volume else float("nan")),
     )  # fmt: skip
 
@@ -193,25 +195,16 @@ def _mask(finding: Finding | None, shape: tuple[int, ...], shelf: MaskShelf) -> 
 def _organ_scores(
     findings: Sequence[Finding], truth: dict[str, Mask], series: Series, shelf: MaskShelf
 ) -> list[tuple[str, float]]:
-    """Dice of heart and aorta between the lowest and the highest slice of the lungs, and errors of their widths."""
+    """Dice of the heart between the lowest and the highest slice of the lungs, and the error of its ratio."""
     inside = truth["right thorax"] | truth["left thorax"]
     planes = np.flatnonzero(inside.any((1, 2)))
     part = slice(int(planes[0]), int(planes[-1]) + 1)
-    scores = []
-    for label, concept in (("heart", HEART), ("aorta", AORTA)):
-        finding = next((e for e in findings if e.concept == concept), None)
-        found = _mask(finding, inside.shape, shelf)
-        scores.append((f"{label}/dice", dice(found[part], truth[label][part])))
+    finding = next((e for e in findings if e.concept == HEART), None)
+    scores = [("heart/dice", dice(_mask(finding, inside.shape, shelf)[part], truth["heart"][part]))]
     grid = upright_grid(series.volume, max(SPACING_MM))
     geometry = series.volume.geometry
-    shapes = {"heart": truth["heart"], "aorta": truth["aorta"], "chest": inside}
+    shapes = {"heart": truth["heart"], "chest": inside}
     exact = {name: signed(resample(mask.astype(np.float32), geometry, grid, fill=0.0)) for name, mask in shapes.items()}
-    span_mm = geometry.to_patient([[part.start, 0, 0], [part.stop - 1, 0, 0]])[:, 2]
-    calibres = aortic_calibres(exact["aorta"], grid, (float(span_mm[0]), float(span_mm[1])))
-    for name, code in (("ascending", ASCENDING_AORTA), ("descending", DESCENDING_AORTA)):
-        told = _value(findings, AORTA, code)
-        if told is not None and name in calibres:
-            scores.append(("aorta_diameter/abs_error_mm", abs(told - calibres[name].length_mm)))
     ratio = _value(findings, HEART, CARDIOTHORACIC_RATIO)
     heart, thorax = greatest_width(exact["heart"], grid), greatest_width(exact["chest"], grid)
     if ratio is not None and heart and thorax:

@@ -51,11 +51,14 @@ def evaluate_painted(pack: Path, progress: Progress | None = None, expert: CtChe
         if not (pack / name / "image.nii.gz").is_file():
             continue
         volume = read_ct(pack / name / "image.nii.gz")
-        for said, _ in read(expert, volume).values():
-            values.setdefault("specificity", []).append((float(said is Presence.ABSENT), patient))
+        lungs = find_lungs(volume)
+        is_read = bool(lungs.sides) and expert.look(volume, lungs).doubt is None
+        values.setdefault("assessed", []).append((float(is_read), patient))
+        for said, _ in read(expert, volume).values() if is_read else ():
+            values.setdefault("specificity", []).append((float(said is Presence.NOT_ASSESSED), patient))
         for painted in lesions_in(volume):
             said, found = read(expert, painted.volume)[painted.label, painted.side]
-            told = (f"{painted.label}/sensitivity", float(said is Presence.PRESENT))
+            told = (f"{painted.label}/sensitivity", float(said is Presence.INDETERMINATE))
             overlap = (f"{painted.label}/dice", dice(found, painted.mask))
             for what, value in (told, overlap):
                 values.setdefault(what, []).append((value, patient))
@@ -122,7 +125,7 @@ def read(expert: CtChest, volume: Volume) -> dict[tuple[str, Side], tuple[Presen
             said = Presence.NOT_ASSESSED
             if parts is not None and not parts.doubt:
                 lesion = parts.lesions[label, side]
-                said = expert.presence(expert.probability(label, lesion.score))
+                said = expert.presence(label, lesion)
                 if (lesion.logits > 0).any():
                     box, native = on_source(np.clip(lesion.logits, -STEEP, STEEP), 0.0, parts.grid, volume)
                     found[box.slices] = native

@@ -26,7 +26,7 @@ from expert_models.evaluate_radiographs import MaskShelf, as_series, auroc
 from expert_models.finding import Finding, Presence
 from expert_models.findings_reader import Reading
 from expert_models.ports import Expert
-from expert_models.train.findings_films import DISEASES, KINDS, MINED, phantom_films
+from expert_models.train.findings_films import DISEASES, KINDS, MINED, phantom_film
 
 LEAST_POSITIVES = 5
 BINS = 10  # of the calibration error, equally wide
@@ -129,7 +129,7 @@ def evaluate_findings_on_phantoms(
     assessed: list[float] = []
     names: list[str] = []
     for seed in islice(seeds, limit):
-        (film,) = phantom_films(seed, PHANTOM_ROWS, PHANTOM_SPACING_MM)
+        film = phantom_film(seed, PHANTOM_ROWS, PHANTOM_SPACING_MM)
         series = as_series(film.image.astype(np.float32), film.view)
         reading = expert.read(np.asarray(series.volume.voxels[0]))
         enlarged = [e.probability for e in heart.examine(series, MaskShelf()) if e.concept == CARDIOMEGALY]
@@ -141,7 +141,7 @@ def evaluate_findings_on_phantoms(
                 scores[kind.value].append(-np.inf if isinstance(reading, str) else max(reading.scores[KINDS[kind]]))
         if not isinstance(reading, str):
             found = list(expert.findings(reading, series, MaskShelf()))
-            sides += [(float(right), str(seed)) for right in _sides_told(expert, film.visible, found)]
+            sides += [(float(right), str(seed)) for right in _sides_told(expert, reading, film.visible, found)]
         assessed.append(float(not isinstance(reading, str)))
         names.append(str(seed))
         if progress and len(names) % 10 == 0:
@@ -161,15 +161,17 @@ def calibration_error(probability: Floats, truth: Bools) -> float:
     return sum(gaps) / len(probability)
 
 
-def _sides_told(expert: ChestFindings, lesions: Sequence[Lesion], found: Sequence[Finding]) -> list[bool]:
-    """For each label that lies on one side alone and was stated: whether the surest statement names that side."""
+def _sides_told(
+    expert: ChestFindings, reading: Reading, lesions: Sequence[Lesion], found: Sequence[Finding]
+) -> list[bool]:
+    """For each label that lies on one side alone and was stated: whether the strongest statement names that side."""
     right = []
     for label in expert.card.labels:
         true = {each.side for each in lesions if KINDS.get(each.kind) == label.name}
         stated = [each for each in found if each.concept == label.code and each.presence in STATED and each.side]
         if len(true) == 1 and None not in true and stated:
-            surest = max(stated, key=lambda each: each.probability or 0.0)
-            right.append(surest.side is not None and surest.side.value in true)
+            strongest = max(stated, key=lambda each: reading.scores[label.name][SIDES.index(each.side or SIDES[0])])
+            right.append(strongest.side is not None and strongest.side.value in true)
     return right
 
 

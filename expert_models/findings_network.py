@@ -36,6 +36,7 @@ class FindingsNetwork(nn.Module):
         self.wide = nn.Parameter(torch.zeros(labels, width))  # reads the whole side at the coarsest level
         self.scale = nn.Parameter(torch.ones(labels))  # of the map's own height
         self.bias = nn.Parameter(torch.zeros(labels))
+        self.sharpness = nn.Parameter(torch.full((labels,), 2.0))  # how far the highest part of a map speaks for a side
         nn.init.constant_(self.map.bias, -3.0)  # type: ignore[arg-type]  # findings are rare: maps start empty
 
     def forward(self, pictures: Tensor, sides: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,7 +56,8 @@ class FindingsNetwork(nn.Module):
         area = functional.adaptive_avg_pool2d(sides, merged.shape[-2:]).flatten(2)  # (B, 2, N)
         broad = functional.adaptive_avg_pool2d(sides, coarsest.shape[-2:]).flatten(2)
         height = maps.flatten(2)[:, :, None]  # (B, K, 1, N)
-        weight = torch.softmax(height + (area[:, None] + 1e-6).log(), dim=-1)  # (B, K, 2, N)
+        told = self.sharpness[:, None, None] * height + (area[:, None] + 1e-6).log()
+        weight = torch.softmax(told, dim=-1)  # (B, K, 2, N)
         peak = (weight * height).sum(-1)  # (B, K, 2)
         under = torch.einsum("bksn,bcn->bksc", weight, merged.float().flatten(2))
         share = broad / broad.sum(-1, keepdim=True).clamp(min=1e-6)

@@ -150,8 +150,10 @@ class Panel:
         assessed = {each.expert.name for each in findings if each.presence is not Presence.NOT_ASSESSED}
         asked = [each for each in self._experts if each.tag.name in assessed and self._accepted(each, current)]
         names = {each.tag.name for each in asked}
-        mine = [finding for finding in findings if finding.expert.name in names and finding.led_by is None]
-        return compare_findings(current, mine, prior, self._examine(prior, asked), self._masks)
+        mine = [finding for finding in findings if finding.expert.name in names]
+        compared = compare_findings(current, mine, prior, self._examine(prior, asked), self._masks)
+        led = {finding.id for finding in mine if finding.led_by}  # matched, lest their priors pass for resolved
+        return replace(compared, comparisons=tuple(e for e in compared.comparisons if e.finding_id not in led))
 
     def _unread(self, study: Study) -> Iterator[str]:
         """A sentence for each series that an expert would read, and none has for a finer one."""

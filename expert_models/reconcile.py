@@ -1,10 +1,11 @@
 """Several experts of one thing in one series: which finding leads in the report, and what they disagree on.
 
 Findings of different experts say the same when they have one concept and side and, where there may be several on a
-side, lie in one place. The first of them leads: what is not absent before what is, then one with a calibrated
-probability, then the order of the panel. The others stay among the findings with `led_by`, and get no sentence of their
-own. Where one says present and another absent, the leading one becomes indeterminate. A nodule that lies in a
-consolidation of another expert is led by it, unless it is most of it: then it leads.
+side, lie in one place. The first of them leads: what is not absent before what is, a sign without a probability after
+the others of these, then one with a calibrated probability, then the order of the panel. The others stay among the
+findings with `led_by`, and get no sentence of their own. Where one says present and another absent, the leading one
+becomes indeterminate. A nodule that lies in a consolidation of another expert is led by it, unless it is most of it:
+then it leads. What is only possible leads no nodule that is there.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ MOST_OF_IT = 0.5  # volume of such a nodule, as a share of the consolidation's, 
 
 def reconciled(findings: Sequence[Finding], masks: Masks) -> tuple[Finding, ...]:
     """The findings on one series, in their order, those that another one leads marked. Their ids must be unique."""
-    ranked = sorted(findings, key=lambda each: (each.presence is Presence.ABSENT, each.probability is None))
+    ranked = sorted(findings, key=_rank)
     led: dict[str, str] = {}
     unsure: set[str] = set()
     for index, lead in enumerate(ranked):
@@ -41,15 +42,21 @@ def reconciled(findings: Sequence[Finding], masks: Masks) -> tuple[Finding, ...]
     for whole in [each for each in findings if each.concept == CONSOLIDATION and each.id not in led]:
         for part in [each for each in findings if each.concept in FOCAL and each.id not in led]:
             share, volumes = _share(part, whole, masks)
-            if share >= WITHIN and volumes < MOST_OF_IT:
+            is_surer = whole.presence is Presence.INDETERMINATE and part.presence is Presence.PRESENT
+            if share >= WITHIN and volumes < MOST_OF_IT and not is_surer:
                 led[part.id] = whole.id
-            elif share >= WITHIN and part.presence is Presence.PRESENT:
+            elif share >= WITHIN and volumes >= MOST_OF_IT and part.presence is Presence.PRESENT:
                 led[whole.id] = part.id
                 break
     return tuple(
         replace(each, led_by=led.get(each.id), presence=Presence.INDETERMINATE if each.id in unsure else each.presence)
         for each in findings
     )
+
+
+def _rank(finding: Finding) -> tuple[bool, bool, bool]:
+    is_sign = finding.presence is Presence.INDETERMINATE and finding.probability is None
+    return finding.presence is Presence.ABSENT, is_sign, finding.probability is None
 
 
 def disagreements(findings: Sequence[Finding]) -> Iterator[str]:

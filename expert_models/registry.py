@@ -21,6 +21,7 @@ PACKAGED = {
     "chest radiograph findings": "expert_models.chest_findings:ChestFindings",
     "chest CT lungs": "expert_models.ct_lungs:ChestCtLungs",
     "chest CT nodules": "expert_models.ct_nodules:CtNodules",
+    "chest CT": "expert_models.ct_chest:CtChest",
 }
 
 

@@ -13,6 +13,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
+SOFT_TISSUE_PER_MM = 0.016  # attenuation beyond that of lung, see dicom_io.phantom.project
+LEAST_WHITER = 0.05  # of a picture in [0, 1], by the densest part of a shadow that can be seen
+
 
 def _uniform(generator: Generator, low: float, high: float, *shape: int) -> Tensor:
     return torch.rand(*shape, generator=generator) * (high - low) + low
@@ -106,6 +109,33 @@ def with_devices(pictures: Tensor, generator: Generator) -> Tensor:
             band = band.t() if a > 0 and H == W else band
             result[i, 0] = result[i, 0] + band * 0.35
     return result.clamp(0, 1)
+
+
+def with_nodules(pictures: Tensor, lungs: Tensor, sizes: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """A round, lobed shadow somewhere in the lungs of each picture, as dense as soft tissue of its thickness.
+
+    lungs (B, H, W) in [0, 1]. sizes (B): diameters in pixels, which are taken for millimetres; where it is 0, where no
+    lung is, or where the picture is too white for it to be seen, nothing is laid. Returns the pictures and where the
+    shadows are, (B, 1, H, W).
+    """
+    B, _, H, W = pictures.shape
+    rows, columns = torch.meshgrid(torch.arange(H).float(), torch.arange(W).float(), indexing="ij")
+    thickness = torch.zeros_like(pictures)
+    for i in torch.nonzero((sizes > 0) & (lungs.flatten(1).sum(1) > 0))[:, 0].tolist():
+        places = torch.nonzero(lungs[i] > 0.5)
+        row, column = places[int(torch.randint(0, len(places), (1,), generator=generator))].tolist()
+        down, across = rows - row, columns - column
+        angle = torch.atan2(down, across)
+        radius = sizes[i] / 2 * torch.ones_like(angle)
+        for k in range(2, 6):
+            wave, phase = _uniform(generator, -1, 1, 2).tolist()
+            radius = radius + 0.06 * sizes[i] * wave * torch.cos(k * angle + 2 * math.pi * phase)
+        thickness[i, 0] = 2 * (radius**2 - down**2 - across**2).clamp(min=0).sqrt()
+    gain = _uniform(generator, 0.35, 0.8, B, 1, 1, 1)  # of the film: how far an attenuation of 1 whitens what is dark
+    soft = functional.avg_pool2d(functional.avg_pool2d(thickness, 3, stride=1, padding=1), 3, stride=1, padding=1)
+    whiter = gain * SOFT_TISSUE_PER_MM * soft * (1 - pictures)
+    is_seen = whiter.amax(dim=(1, 2, 3), keepdim=True) >= LEAST_WHITER
+    return pictures + whiter * is_seen, ((thickness > 0) & is_seen).float()
 
 
 def varied(pictures: Tensor, masks: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:

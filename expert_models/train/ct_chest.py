@@ -17,7 +17,9 @@ from monai.losses.dice import DiceLoss
 from torch import Tensor, nn
 from torch.nn import functional
 
-from expert_models.ct_chest_network import chest_card, network_input
+from expert_models.card import packaged_card
+from expert_models.ct_chest_network import CARD, network_input
+from expert_models.ct_chest_parts import LESIONS
 from expert_models.precision import half_precision, training_device
 from expert_models.segment import build_network
 from expert_models.train.checkpoint import Curve, Training
@@ -26,6 +28,7 @@ from expert_models.train.ct_chest_scenes import ChestScene, chest_scene, patch_o
 Progress = Callable[[str], None]
 
 CHECKPOINT = "ct-chest.checkpoint.safetensors"
+RULES = 2  # of how a scene is drawn: those that were kept under others are drawn anew
 SCENES = "ct-chest-scenes"  # folder of the drawn scenes, which take longer to draw than to read
 
 
@@ -33,9 +36,9 @@ SCENES = "ct-chest-scenes"  # folder of the drawn scenes, which take longer to d
 class Plan:
     """What decides a run."""
 
-    steps: int = 3000
+    steps: int = 5000
     seed: int = 0
-    scenes: int = 44
+    scenes: int = 400
     batch: int = 1
     rate: float = 2e-3
     average: float = 0.99
@@ -48,21 +51,21 @@ def train(out: Path, *, progress: Progress | None = None, plan: Plan | None = No
     ValueError when the checkpoint is of another plan.
     """
     plan, say = plan or Plan(), progress or (lambda _: None)
-    card = chest_card()
+    card = packaged_card(CARD)
     torch.manual_seed(plan.seed)
     device = training_device()
     network = build_network(card).to(device)
     nn.Module.to(network, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=0.02)
     run = Training(out / CHECKPOINT, network, optimizer, plan)
-    scenes = drawn_scenes(out / SCENES, plan, card.input.spacing_mm[0], say)
+    groups = by_lesion(drawn_scenes(out / SCENES, plan, card.input.spacing_mm[0], say))
     overlap = DiceLoss(sigmoid=True, batch=True, smooth_nr=30.0, smooth_dr=30.0)
     network.train()
     for step in range(run.done, plan.steps):
         for group in optimizer.param_groups:
             falling = 0.02 + 0.49 * (1 + math.cos(math.pi * step / plan.steps))
             group["lr"] = plan.rate * min(1.0, (step + 1) / 100) * falling
-        hu, truth, weight = (each.to(device) for each in batch_of(scenes, plan, step))
+        hu, truth, weight = (each.to(device) for each in batch_of(groups, plan, step))
         picture = network_input(hu, card).contiguous(memory_format=torch.channels_last_3d)
         with half_precision(device):
             logits = network(picture)
@@ -81,11 +84,20 @@ def train(out: Path, *, progress: Progress | None = None, plan: Plan | None = No
     return run.averaged, run.curve
 
 
-def batch_of(scenes: Sequence[ChestScene], plan: Plan, step: int) -> tuple[Tensor, Tensor, Tensor]:
+def by_lesion(scenes: Sequence[ChestScene]) -> list[list[ChestScene]]:
+    """All scenes, and then those with each lesion: a group of these is as likely as another, however rare it is."""
+    groups = [list(scenes), *([each for each in scenes if each.mask(name).any()] for name in LESIONS)]
+    return [group for group in groups if group]
+
+
+def batch_of(groups: Sequence[Sequence[ChestScene]], plan: Plan, step: int) -> tuple[Tensor, Tensor, Tensor]:
     """The patches of one step: HU, truth, weight, each (B, channels, slices, rows, columns)."""
     random = np.random.default_rng([plan.seed, step])
     generator = torch.Generator().manual_seed(int(random.integers(2**62)))
-    drawn = [patch_of(scenes[int(random.integers(len(scenes)))], random, generator) for _ in range(plan.batch)]
+    drawn = []
+    for _ in range(plan.batch):
+        group = groups[int(random.integers(len(groups)))]
+        drawn.append(patch_of(group[int(random.integers(len(group)))], random, generator))
     hu, truth, weight = (torch.stack(each) for each in zip(*drawn, strict=True))
     return hu, truth, weight
 
@@ -95,7 +107,7 @@ def drawn_scenes(folder: Path, plan: Plan, spacing_mm: float, say: Progress) -> 
     folder.mkdir(parents=True, exist_ok=True)
     scenes = []
     for number in range(plan.scenes):
-        path = folder / f"{plan.seed}-{number}-{spacing_mm:g}.npz"
+        path = folder / f"{plan.seed}-{number}-{spacing_mm:g}-{RULES}.npz"
         if not path.exists():
             scene = chest_scene(number, plan.seed, spacing_mm)
             partial = path.with_suffix(".partial.npz")

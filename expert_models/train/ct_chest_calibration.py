@@ -1,12 +1,12 @@
-"""From the chest network's scores to probabilities: logistic curves fitted on phantoms that the network never saw.
+"""From which score on the chest expert tells a lesion, found on phantoms that its network never saw.
 
-Scenes of seeds from 900,000, painted and varied as those for training are, so that the curves are as unsure as the
-network is on unlike scans; each side of each scene is one case for each lesion.
+Scenes of seeds from 900,000, painted and varied as those for training are; each side of each scene is one case for each
+lesion. No probability comes of it: how common a lesion is among phantoms says nothing of patients.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -17,19 +17,20 @@ from expert_models.card import Card
 from expert_models.ct_chest import CtChest
 from expert_models.ct_chest_parts import LESIONS, SIDES
 from expert_models.ct_lungs import find_lungs
-from expert_models.train.ct_calibration import fitted
 from expert_models.train.ct_chest_scenes import CALIBRATION_SEEDS, ChestScene, chest_scene, layers_of, varied
 
 Progress = Callable[[str], None]
 SPACING_MM = 2.5
+FALSE_ALARMS = 0.01
+LEAST_ALARM = 0.0  # a logit below which the network itself thinks the lesion less likely than not
 LEAST_ML = 10.0  # a lesion below this is neither a case with it nor one without
 
 
 def calibrate(card: Card, network: nn.Module, count: int, progress: Progress) -> dict[str, float]:
-    """Slope and intercept of each lesion's curve (Platt, Advances in Large Margin Classifiers 1999), by their names.
+    """The alarm of each lesion: the score that one in a hundred sides without it reaches, and no less than LEAST_ALARM.
 
     network: in evaluation mode. Scenes whose lungs and outlines disagree are left out. ValueError when a lesion was in
-    none, or in all of the cases, or when its score does not rise with it: then the network has not learned it.
+    none, or in all of the cases, or when half of those with it do not reach the alarm: the network has not learned it.
     """
     expert = CtChest(card=card, network=network)
     scores: dict[str, list[float]] = {name: [] for name in LESIONS}
@@ -48,15 +49,18 @@ def calibrate(card: Card, network: nn.Module, count: int, progress: Progress) ->
                 if volume_ml == 0 or volume_ml >= LEAST_ML:
                     scores[name].append(parts.lesions[name, side].score)
                     there[name].append(volume_ml > 0)
-    values: dict[str, float] = {}
-    for name in LESIONS:
-        if all(there[name]) or not any(there[name]):
-            raise ValueError(f"{count} scenes are too few to calibrate {name} on")
-        slope, intercept = fitted(scores[name], there[name])
-        if slope <= 0:
-            raise ValueError(f"the scores of {name} do not rise with it, so the network has not learned it")
-        values |= {f"{name}_slope": slope, f"{name}_intercept": intercept}
-    return values
+    return {f"{name}_alarm": alarm(name, scores[name], there[name]) for name in LESIONS}
+
+
+def alarm(name: str, scores: Sequence[float], there: Sequence[bool]) -> float:
+    """The alarm of one lesion, see `calibrate`. scores: logits of sides; there: which of them have the lesion."""
+    with_it, without = ([s for s, has in zip(scores, there, strict=True) if has is wanted] for wanted in (True, False))
+    if not with_it or not without:
+        raise ValueError(f"the scenes are too few to calibrate {name} on")
+    score = max(LEAST_ALARM, float(np.quantile(without, 1 - FALSE_ALARMS)))
+    if np.median(with_it) < score:
+        raise ValueError(f"half of the scenes with {name} do not reach its alarm, so the network has not learned it")
+    return score
 
 
 def volume_of(scene: ChestScene, number: int) -> Volume:

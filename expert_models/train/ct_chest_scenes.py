@@ -25,6 +25,7 @@ PATCH = (64, 64, 80)  # voxels: slices, rows, columns
 LABELS = ("right thorax", "left thorax", "heart", "aorta", "effusion", "pneumothorax", "consolidation")
 TISSUES = ("vessel", "thin", "soft")  # lung vessels; half-aerated places that count for nothing; liver and muscle
 TRAINING_SEEDS, CALIBRATION_SEEDS = (0, 900_000), (900_000, 1_000_000)
+VARIED = 0.75  # share of the phantoms from the wider range of bodies: breasts and thick walls are no lung
 OPACITY_ML = 20.0  # a plate of atelectasis below this is left out of the loss, and of the scores
 
 Array = npt.NDArray[np.float32]
@@ -69,8 +70,8 @@ def chest_scene(number: int, seed: int, spacing_mm: float, seeds: tuple[int, int
 
     seeds: the phantom's own seed lies in this range, half open.
 
-    Vessels and nodes in the mediastinum, fat under the pericardium, wide aortas, calcified walls, lung pressed together
-    beside fluid, small amounts of fluid and air, and a table.
+    Vessels and nodes in the mediastinum, other chest walls, fat under the pericardium, wide aortas, calcified ones,
+    lung pressed together beside fluid, small amounts of fluid and air, and a table.
     """
     random = np.random.default_rng([seed, number, 11])
     visit = None
@@ -78,8 +79,9 @@ def chest_scene(number: int, seed: int, spacing_mm: float, seeds: tuple[int, int
         grid_mm = float(random.choice([2.0, 3.0, 3.0, 3.0]))
         try:
             visit = draw_patient(
-                int(random.integers(*seeds)), kinds=_kinds(random), spacing_mm=grid_mm, upright=False
-            ).visits[-1]
+                int(random.integers(*seeds)), kinds=_kinds(random), spacing_mm=grid_mm, upright=False,
+                variety=random.random() < VARIED,
+            ).visits[-1]  # fmt: skip
         except ValueError:  # these lesions do not fit into this chest: another one
             continue
     volume = Volume(visit.hu, visit.geometry)
@@ -92,6 +94,7 @@ def chest_scene(number: int, seed: int, spacing_mm: float, seeds: tuple[int, int
     between = resample(visit.structures["mediastinum"].astype(np.float32), volume.geometry, grid, fill=0.0) > 0.5
     _shrink_pleura(random, hu, masks)
     _fill_mediastinum(random, hu, masks, between)
+    _fill_wall(random, hu, masks, between)
     _widen_aorta(random, hu, masks, spacing_mm)
     _press_lung(random, hu, masks, spacing_mm)
     _lay_table(random, hu)
@@ -187,6 +190,17 @@ def _fill_mediastinum(random: np.random.Generator, hu: Array, masks: dict[str, M
         for name in ("aorta", "heart"):
             spots = masks[name] & (_field(random, hu.shape, 2) > 2.6)
             hu[spots] = random.uniform(200, 900)
+
+
+def _fill_wall(random: np.random.Generator, hu: Array, masks: dict[str, Mask], between: Mask) -> None:
+    """Muscle, glands and fat in other places of the chest wall and below the diaphragm than the phantom has them."""
+    within = masks["right thorax"] | masks["left thorax"] | masks["heart"] | masks["aorta"] | between
+    wall = ~within & (hu > -300) & (hu < 150)
+    for _ in range(int(random.integers(0, 4))):
+        field = _field(random, hu.shape, int(random.integers(3, 11)))
+        blob = wall & (field > float(random.uniform(0.2, 1.2)))
+        value = float(random.choice([random.uniform(-120, -70), random.uniform(20, 80)]))
+        hu[blob] = value + 10 * random.standard_normal(int(blob.sum()))
 
 
 def _widen_aorta(random: np.random.Generator, hu: Array, masks: dict[str, Mask], spacing_mm: float) -> None:

@@ -25,15 +25,17 @@ from torch.nn import functional
 from expert_models.card import checked_weights, packaged_card
 from expert_models.chest_radiograph import CARD as ANATOMY
 from expert_models.findings_network import STRIDE, FindingsNetwork
-from expert_models.precision import training_device
-from expert_models.train.augment import exposed, moved, with_devices
+from expert_models.precision import half_precision, training_device
+from expert_models.train.augment import exposed, moved, with_devices, with_nodules
 from expert_models.train.checkpoint import Curve, Training
-from expert_models.train.findings_films import LABELS, Film
+from expert_models.train.findings_films import LABELS, LUNGS, Film
 
 Progress = Callable[[str], None]
 
 CHECKPOINT = "cxr-findings.checkpoint.safetensors"
 MOVED, EXPOSED, COVERED = 0.6, 0.6, 0.4  # how far a film is moved; how often it is exposed anew, and covered by things
+PLANTED = {"nodule": (0.4, 8.0, 29.0), "mass": (0.2, 32.0, 64.0)}  # share of the real films, diameters in mm
+KNOWN = ("sides", "sides_weight", "whole", "whole_weight", "drawn")
 FROZEN_STAGES = 2  # of the encoder: edges and textures, which cost most of a step to train again
 
 
@@ -41,7 +43,7 @@ FROZEN_STAGES = 2  # of the encoder: edges and textures, which cost most of a st
 class Plan:
     """What decides a run, together with the data. shares: films of each group in one batch."""
 
-    steps: int = 1400
+    steps: int = 1800
     seed: int = 1
     rate: float = 1.5e-3
     width: int = 64
@@ -74,10 +76,7 @@ def as_group(films: Sequence[Film]) -> Group:
     """Films as one group, kept in 8 and 16 bits."""
     names = sorted({film.cell for film in films})
     cells = tuple(torch.tensor([i for i, film in enumerate(films) if film.cell == name]) for name in names)
-    stacked = {
-        name: torch.from_numpy(np.stack([getattr(film, name) for film in films]))
-        for name in ("sides", "sides_weight", "whole", "whole_weight", "drawn")
-    }
+    stacked = {name: torch.from_numpy(np.stack([getattr(film, name) for film in films])) for name in KNOWN}
     pictures = torch.from_numpy(np.stack([film.picture for film in films]))[:, None]
     bits = torch.from_numpy(np.stack([film.bits for film in films]).astype(np.int16))
     return Group(pictures=pictures, bits=bits, cells=cells, **stacked)
@@ -120,9 +119,9 @@ def train(
         for part in _frozen(network):
             part.eval()
         pictures, halves, masks, *known = batch
-        # In float32: backward through depthwise convolutions is twice as slow in bfloat16 on a CPU.
-        maps, logits = network(pictures.contiguous(memory_format=torch.channels_last), halves)
-        loss = findings_loss(maps, logits, masks, *known)
+        with half_precision(device, depthwise=True):
+            maps, logits = network(pictures.contiguous(memory_format=torch.channels_last), halves)
+        loss = findings_loss(maps, logits.float(), masks, *known)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 3.0)
@@ -144,16 +143,36 @@ def drawn_batch(groups: Mapping[str, Group], plan: Plan, step: int) -> list[Tens
     ]
     pictures = torch.cat([group.pictures[index] for group, index in parts]).float() / 255
     bits = torch.cat([group.bits[index] for group, index in parts])
-    masks = torch.stack([(bits >> bit) & 1 for bit in range(2 + len(LABELS))], dim=1).float()
-    pictures, masks = moved(pictures, masks, generator, MOVED)
+    masks = torch.stack([(bits >> bit) & 1 for bit in range(LUNGS + 1)], dim=1).float()
+    known = {name: torch.cat([getattr(group, name)[index] for group, index in parts]) for name in KNOWN}
+    pictures = _planted(pictures, masks, known, generator)
+    pictures, masks = moved(pictures, masks[:, :LUNGS], generator, MOVED)
     for change, share in ((exposed, EXPOSED), (with_devices, COVERED)):
         chosen = torch.rand(len(pictures), generator=generator) < share
         pictures = torch.where(chosen[:, None, None, None], change(pictures, generator), pictures)
-    known = [
-        torch.cat([getattr(group, name)[index] for group, index in parts])
-        for name in ("sides", "sides_weight", "whole", "whole_weight", "drawn")
-    ]
-    return [(pictures - 0.5) * 4, masks[:, :2], masks[:, 2:], *known]
+    return [(pictures - 0.5) * 4, masks[:, :2], masks[:, 2:], *known.values()]
+
+
+def _planted(pictures: Tensor, masks: Tensor, known: Mapping[str, Tensor], generator: Generator) -> Tensor:
+    """Pictures with nodules and masses laid into the lungs of some real films; masks and what is known follow.
+
+    Without them a real film would never have a nodule for certain, and the network would learn just that.
+    """
+    for name, (share, *limits) in PLANTED.items():
+        label = LABELS.index(name)
+        low, high = (math.log(limit) for limit in limits)
+        sizes = torch.exp(torch.rand(len(pictures), generator=generator) * (high - low) + low)
+        sizes = sizes * (torch.rand(len(pictures), generator=generator) < share)
+        sizes = sizes * (known["whole"][:, label] == 0)  # where one is said to be, nobody knows where
+        pictures, shadows = with_nodules(pictures, masks[:, LUNGS], sizes, generator)
+        area = shadows.sum(dim=(1, 2, 3))
+        masks[:, 2 + label] = torch.maximum(masks[:, 2 + label], shadows[:, 0])
+        on_side = ((shadows * masks[:, :2]).sum(dim=(2, 3)) > 0.3 * area[:, None]) & (area > 0)[:, None]
+        known["sides"][:, label][on_side] = 1
+        known["sides_weight"][:, label][on_side] = 1
+        for each in ("whole", "whole_weight", "drawn"):
+            known[each][:, label][area > 0] = 1
+    return pictures
 
 
 def findings_loss(

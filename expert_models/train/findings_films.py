@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,9 +25,10 @@ from dicom_io.phantom.project import Radiograph, radiograph
 from expert_models.findings_reader import halves_of_chest
 from expert_models.preprocess import Letterbox, even_tone
 
-FRAME = (256, 256)  # of the network's input, as its card says
+FRAME = (384, 384)  # of the network's input, as its card says
 LABELS = ("opacity", "effusion", "pneumothorax", "nodule", "mass", "atelectasis", "edema")  # in the card's order
 SIDES = ("right", "left")
+LUNGS = 2 + len(LABELS)  # the bit of a film that says where its lungs are
 KINDS = {
     LesionKind.CONSOLIDATION: "opacity",
     LesionKind.EFFUSION: "effusion",
@@ -45,6 +46,8 @@ MINED = {  # columns of the pack that say the same as a label, without any readi
     "atelectasis": "Atelectasis",
     "edema": "Edema",
 }
+TRAINED = {LesionKind.NODULE: 0.45, LesionKind.ATELECTASIS: 0.4}  # share of the training phantoms that have one
+SEVERAL = {LesionKind.NODULE: 3, LesionKind.MASS: 2, LesionKind.CONSOLIDATION: 2, LesionKind.ATELECTASIS: 2}  # at most
 OPAQUE = ("Pneumonia", "Infiltration", "Consolidation")  # columns that hint at an opacity
 DISEASES = (*MINED.values(), *OPAQUE, "Cardiomegaly", "Emphysema", "Fibrosis", "Hernia", "Pleural_Thickening")
 
@@ -61,8 +64,9 @@ class Film:
     """One framed film and what is known of it. H, W: the network's frame; K: the labels.
 
     picture: (H, W) in 8 bits. bits: (H, W); bits 0 and 1 are the right and the left half of the chest, bit 2 + k is
-    where label k can be seen. sides: (K, 2) 0 or 1, and its weight. whole: (K) in [0, 1] for the film without its side,
-    and its weight. drawn: (K) weight of the bits of label k. cell: films of every cell are drawn equally often.
+    where label k can be seen, and bit LUNGS, of real films alone, where the lungs are. sides: (K, 2) 0 or 1, and its
+    weight. whole: (K) in [0, 1] for the film without its side, and its weight. drawn: (K) weight of the bits of label
+    k. cell: films of every cell are drawn equally often.
     """
 
     name: str
@@ -77,7 +81,7 @@ class Film:
 
 
 def phantom_kinds(seed: int) -> list[LesionKind]:
-    """What the phantom of this seed has when findings are trained or measured: none in four, else about two of eight.
+    """What the phantom of this seed has when findings are measured: none in four, else about two of eight.
 
     Unlike the phantom's own draw this gives enough of the rare kinds.
     """
@@ -87,26 +91,35 @@ def phantom_kinds(seed: int) -> list[LesionKind]:
     return [kind for kind in LesionKind if random.random() < 0.24]
 
 
-def phantom_films(seed: int, rows: int, spacing_mm: float, count: int = 1) -> list[Radiograph]:
-    """Films of the phantom of this seed with `phantom_kinds`, varied for two seeds of three; `count` of one visit.
+def training_kinds(seed: int) -> list[LesionKind]:
+    """What a phantom has when findings are learned from it: more of every kind, and some kinds several times.
 
-    Two films of one visit differ in view, exposure and processing. What lies on its back is AP at the bedside.
+    Most nodules are too faint for a film, and a patient who has one may have three.
+    """
+    random = np.random.default_rng([seed, 4713])
+    if random.random() < 0.2:
+        return []
+    kinds = [kind for kind in LesionKind if random.random() < TRAINED.get(kind, 0.3)]
+    return [each for kind in kinds for each in [kind] * int(random.integers(1, 1 + SEVERAL.get(kind, 1)))]
+
+
+def phantom_film(seed: int, rows: int, spacing_mm: float, kinds: Collection[LesionKind] | None = None) -> Radiograph:
+    """A film of the phantom of this seed, varied for two seeds of three.
+
+    kinds: what it has; None is `phantom_kinds`. What lies on its back is AP at the bedside.
     """
     random = np.random.default_rng([seed, 4712])
-    kinds, is_varied = phantom_kinds(seed), seed % 3 != 2
-    views = [str(each) for each in random.permutation(["PA", "AP"])]
+    is_varied = seed % 3 != 2
+    view = str(random.permutation(["PA", "AP"])[0])
     if is_varied and random.random() < 0.25:
-        views = ["AP SUPINE"] * 2
+        view = "AP SUPINE"
     patient = draw_patient(
-        seed, spacing_mm=spacing_mm, kinds=kinds, upright=views[0] != "AP SUPINE", variety=is_varied,
-        arms_down=True if is_varied else None, devices=draw_device_kinds(random, views[0]) if is_varied else (),
+        seed, spacing_mm=spacing_mm, kinds=phantom_kinds(seed) if kinds is None else kinds,
+        upright=view != "AP SUPINE", variety=is_varied, arms_down=True if is_varied else None,
+        devices=draw_device_kinds(random, view) if is_varied else (),
     )  # fmt: skip
-    return [
-        radiograph(
-            patient.visits[-1], view=view, rows=rows, seed=look, look=draw_look(look, view) if is_varied else None
-        )
-        for view, look in zip(views[:count], (seed, seed + 500_000_000), strict=False)
-    ]
+    look = draw_look(seed, view) if is_varied else None
+    return radiograph(patient.visits[-1], view=view, rows=rows, seed=seed, look=look)
 
 
 def from_phantom(seed: int, film: Radiograph) -> Film:
@@ -196,6 +209,7 @@ def _real(
     labels = len(LABELS)
     picture, box = _framed(source)
     halves = _halves(*lungs, box)
+    field = box.lay((lungs[0] | lungs[1]).astype(np.float32)) > 0.5
     masks = np.zeros((labels, *FRAME), bool)
     sides, sides_weight = np.zeros((labels, 2), np.float32), np.zeros((labels, 2), np.float32)
     whole, weight = np.zeros(labels, np.float32), np.zeros(labels, np.float32)
@@ -220,7 +234,7 @@ def _real(
     read = f"read {row['rsna']}" if row["rsna"] else f"mined {_hints(row)}"
     return Film(
         Path(row["file"]).name, f"{read} {row['view']}", picture,
-        _packed([*halves, *masks]), sides, sides_weight, whole, weight, drawn,
+        _packed([*halves, *masks, field]), sides, sides_weight, whole, weight, drawn,
     )  # fmt: skip
 
 

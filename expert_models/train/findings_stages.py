@@ -24,16 +24,16 @@ from expert_models.train.findings_films import (
     Mask,
     from_phantom,
     known_film,
-    phantom_films,
+    phantom_film,
     real_films,
     rows_of,
+    training_kinds,
 )
 
-PHANTOMS = range(300)
-RULES = 2  # of what is true of a film: those that were kept under others are drawn anew
-FILMS = 2  # of each: drawing the patient costs more than taking a film
-PHANTOM_ROWS = 320
-SPACING_MM = (2.3, 3.0)  # of the phantoms' voxels: finer and coarser films
+PHANTOMS = range(1200)
+RULES = 3  # of how a film is drawn and what is true of it: those that were kept under others are drawn anew
+PHANTOM_ROWS = 448
+SPACING_MM = (2.0, 2.7)  # of the phantoms' voxels: finer and coarser films
 
 
 def train_findings(data: Path | None, out: Path, progress: Progress) -> tuple[FindingsNetwork, Curve]:
@@ -52,21 +52,22 @@ def train_findings(data: Path | None, out: Path, progress: Progress) -> tuple[Fi
 
 
 def phantoms(seeds: Iterable[int], kept: Path, progress: Progress) -> Iterator[Film]:
-    """FILMS of each phantom of these seeds, drawn where the folder `kept` does not hold them yet."""
+    """A film of each phantom of these seeds that can be drawn, drawn where the folder `kept` does not hold it yet."""
     kept.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(seeds, 1):
-        paths = [kept / f"{seed}-{film}-{RULES}.npz" for film in range(FILMS)]
-        if not all(path.is_file() for path in paths):
+        path = kept / f"{seed}-{RULES}.npz"
+        if not path.is_file():
             spacing_mm = SPACING_MM[0] + (SPACING_MM[1] - SPACING_MM[0]) * (seed * 7 % 10) / 10
-            drawn = phantom_films(seed, PHANTOM_ROWS, spacing_mm, FILMS)
-            for path, each in zip(paths, drawn, strict=True):
-                film = from_phantom(seed, each)
-                partial = path.with_suffix(".partial.npz")
-                np.savez_compressed(partial, picture=film.picture, bits=film.bits, sides=film.sides)
-                partial.replace(path)
-        for path in paths:
-            with np.load(path) as arrays:
-                yield known_film(f"phantom {path.stem}", arrays["picture"], arrays["bits"], arrays["sides"])
+            try:
+                film = from_phantom(seed, phantom_film(seed, PHANTOM_ROWS, spacing_mm, training_kinds(seed)))
+            except ValueError as reason:  # so many lesions that one has no lung left to lie in
+                progress(f"phantom {seed} is left out: {reason}")
+                continue
+            partial = path.with_suffix(".partial.npz")
+            np.savez_compressed(partial, picture=film.picture, bits=film.bits, sides=film.sides)
+            partial.replace(path)
+        with np.load(path) as arrays:
+            yield known_film(f"phantom {seed}", arrays["picture"], arrays["bits"], arrays["sides"])
         if number % 50 == 0:
             progress(f"{number} phantoms at hand")
 

@@ -19,17 +19,15 @@ CT_NODULE_ATTRIBUTES = "ct-nodule-attributes"
 CXR_INPUT = "cxr-input"
 CXR_FINDINGS = "cxr-findings"
 CT_CHEST = "ct-chest"
-BY_NAME_ALONE = frozenset({CT_CHEST})  # its network does not ship yet
 CALIBRATION_SCANS = 16
-CALIBRATION_CHESTS = 40
+CALIBRATION_CHESTS = 100
 
 
 def train_experts(data: Path | None, out: Path, only: str | None, progress: Progress) -> list[Path]:
     """Train the experts that have weights and return the weights written, each beside its card in `out`.
 
-    data: a folder laid out like the development data; None trains on phantoms alone. only: one card's name; without it,
-    those whose weights ship. A run that was interrupted goes on from its last checkpoint in out. ValueError for a name
-    that is not trained here.
+    data: a folder laid out like the development data; None trains on phantoms alone. only: one card's name. A run that
+    was interrupted goes on from its last checkpoint in out. ValueError for a name that is not trained here.
     """
     recipes = {
         CXR_INPUT: _cxr_input,
@@ -42,8 +40,7 @@ def train_experts(data: Path | None, out: Path, only: str | None, progress: Prog
     if only is not None and only not in recipes:
         raise ValueError(f"there is no recipe for {only!r}; there is {' and '.join(recipes)}")
     out.mkdir(parents=True, exist_ok=True)
-    named = {only} if only else recipes.keys() - BY_NAME_ALONE
-    return [recipe(data, out, progress) for name, recipe in recipes.items() if name in named]
+    return [recipe(data, out, progress) for name, recipe in recipes.items() if only in (None, name)]
 
 
 def _cxr_anatomy(data: Path | None, out: Path, progress: Progress) -> Path:
@@ -110,18 +107,18 @@ def _ct_nodules(data: Path | None, out: Path, progress: Progress) -> Path:
 
 def _ct_chest(data: Path | None, out: Path, progress: Progress) -> Path:
     """Phantoms alone, whatever data there are."""
-    from expert_models.ct_chest_network import CARD, chest_card
+    from expert_models.card import packaged_card
     from expert_models.segment import build_network
     from expert_models.train.ct_chest import train
     from expert_models.train.ct_chest_calibration import calibrate
     from expert_models.train.publish import draw_curve, publish
 
     state, curve = train(out, progress=progress)
-    card, weights, installed = out / f"{CT_CHEST}.toml", out / f"{CT_CHEST}.safetensors", chest_card()
+    card, weights, installed = out / f"{CT_CHEST}.toml", out / f"{CT_CHEST}.safetensors", packaged_card(CT_CHEST)
     network = build_network(installed)
     network.load_state_dict({name: value.cpu().half().float() for name, value in state.items()})
     calibration = calibrate(installed, network.eval(), CALIBRATION_CHESTS, progress)
-    shutil.copyfile(CARD, card)
+    shutil.copyfile(CARDS / card.name, card)
     publish(card, weights, state, calibration, [])
     draw_curve(curve, "Chest CT network: cross-entropy + Dice, mean of 20 steps", out / "ct-chest-curve.png")
     return weights

@@ -213,3 +213,19 @@ def test_a_shadow_on_films_has_no_size(make: Any, before: Presence, after: Prese
     current = make.found(PLEURAL_EFFUSION, after, series_uid="1.1")
     prior = make.found(PLEURAL_EFFUSION, before, series_uid="1.9")
     assert [each.change for each in changes_of(now, [current], then, [prior])] == expected
+
+
+@pytest.mark.parametrize("before", [PRESENT, UNSURE])
+def test_two_signs_without_a_probability_are_not_compared_by_size(make: Any, before: Presence) -> None:
+    now, then = make.study(make.ct("1.2")), make.study(make.ct("1.9"), uid="2.0")
+    current = make.found(PLEURAL_EFFUSION, UNSURE, side=Side.LEFT, measured=(VOLUME, 400.0, MILLILITER))
+    prior = make.found(PLEURAL_EFFUSION, before, side=Side.LEFT, measured=(VOLUME, 200.0, MILLILITER))
+    found = [each.change for each in changes_of(now, [current], then, [prior])]
+    assert found == ([Change.LARGER] if before is PRESENT else [])
+
+
+def test_hearts_on_ct_are_not_compared_by_the_limit_of_films(make: Any) -> None:
+    now, then = make.study(make.ct("1.2")), make.study(make.ct("1.9"), uid="2.0")
+    current = make.found(HEART, PRESENT, series_uid="1.2", measured=(CARDIOTHORACIC_RATIO, 0.60, RATIO))
+    prior = make.found(HEART, PRESENT, series_uid="1.9", measured=(CARDIOTHORACIC_RATIO, 0.50, RATIO))
+    assert changes_of(now, [current], then, [prior]) == []

@@ -11,9 +11,9 @@ from expert_models.finding import Presence, Side
 NAN = float("nan")
 
 
-def case(phantom: str, side: Side, there: bool, said: Presence, probability: float, found_ml: float = NAN) -> Case:
+def case(phantom: str, side: Side, there: bool, said: Presence, score: float, found_ml: float = NAN) -> Case:
     volume_ml = 100.0 if there else 0.0
-    return Case(phantom, "effusion", side, there, said, probability, 0.8 if there else 1.0, (volume_ml, found_ml))
+    return Case(phantom, "effusion", side, there, said, score, 0.8 if there else 1.0, (volume_ml, found_ml))
 
 
 def test_the_scores_by_hand() -> None:
@@ -21,16 +21,16 @@ def test_the_scores_by_hand() -> None:
         Scores(
             "a",
             (
-                case("a", Side.RIGHT, True, Presence.PRESENT, 0.9, 90.0),
-                case("a", Side.LEFT, False, Presence.ABSENT, 0.1),
+                case("a", Side.RIGHT, True, Presence.INDETERMINATE, 0.9, 90.0),
+                case("a", Side.LEFT, False, Presence.NOT_ASSESSED, 0.1),
             ),
-            (("heart/dice", 0.9), ("aorta_diameter/abs_error_mm", 1.0), ("aorta_diameter/abs_error_mm", 2.0)),
+            (("heart/dice", 0.9), ("ratio/abs_error", 0.01), ("ratio/abs_error", 0.02)),
         ),
         Scores(
             "b",
             (
                 case("b", Side.RIGHT, False, Presence.INDETERMINATE, 0.6),
-                case("b", Side.LEFT, True, Presence.INDETERMINATE, 0.4, 130.0),
+                case("b", Side.LEFT, True, Presence.NOT_ASSESSED, 0.4, 130.0),
             ),
             (("heart/dice", 0.7),),
         ),
@@ -40,11 +40,11 @@ def test_the_scores_by_hand() -> None:
         "ct_chest/effusion/auroc": (0.75, 4),  # of four pairs, 0.4 against 0.6 is the wrong way round
         "ct_chest/effusion/dice": (0.8, 2),
         "ct_chest/effusion/volume/rel_error": (0.2, 2),
-        "ct_chest/sensitivity": (0.5, 2),
-        "ct_chest/specificity": (0.5, 2),
+        "ct_chest/effusion/sensitivity": (0.5, 2),
+        "ct_chest/effusion/specificity": (0.5, 2),
         "ct_chest/laterality/accuracy": (0.5, 2),
         "ct_chest/heart/dice": (0.8, 2),
-        "ct_chest/aorta_diameter/abs_error_mm": (1.5, 2),
+        "ct_chest/ratio/abs_error": (0.015, 2),
     }
 
 

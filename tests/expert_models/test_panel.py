@@ -20,7 +20,7 @@ from expert_models.codes import (
 )
 from expert_models.ct_lungs import IMAGED_VOLUME
 from expert_models.errors import MasksUnavailable, WeightsMismatch
-from expert_models.finding import Change, Code, Compared, Presence, Side
+from expert_models.finding import Box, Change, Code, Compared, Presence, Side
 from expert_models.panel import Panel
 
 
@@ -121,6 +121,31 @@ def test_the_prior_goes_through_the_same_path(make: Any, masks: Any) -> None:
     assert (comparison.id, comparison.change, comparison.finding_id) == ("c1", Change.NEW, "f1")
     assert comparison.prior_study_uid == "2.0"
     assert comparison.prior_finding is None
+
+
+def test_a_nodule_that_another_expert_leads_is_not_told_as_resolved(make: Any, masks: Any) -> None:
+    shared, other = Box((2, 4, 3), (4, 6, 5)), Box((7, 14, 15), (8, 15, 16))
+
+    def expert(name: str, *boxes: Box) -> Any:
+        def says(series: Any) -> list[Any]:
+            return [
+                make.found(
+                    LUNG_NODULE, number=number, expert=name, side=Side.RIGHT if box is shared else Side.LEFT,
+                    series_uid=series.uid, box=box, measured=(VOLUME, 1.0, MILLILITER),
+                )
+                for number, box in enumerate(boxes, 1)
+            ]  # fmt: skip
+
+        return make.expert(name, Modality.CT, concepts=(LUNG_NODULE,), says=says)
+
+    panel = Panel([expert("a", shared), expert("b", shared, other)], masks)
+    prior = make.study(make.ct("1.9"), uid="2.0", year=2025)
+    # Other voxels than the prior's, or both would be one series of one place.
+    now = make.study(make.ct("1.2", frame="9.8"), priors=(prior,))
+    findings = panel.examine(now)
+    assert [each.led_by for each in findings] == [None, "f1", None]
+    told = [(each.change, each.finding_id) for each in panel.compare(now, findings).comparisons]
+    assert told == [(Change.STABLE, "f1"), (Change.STABLE, "f3")]
 
 
 def test_without_a_prior_there_is_no_comparison(make: Any, masks: Any) -> None:

@@ -68,6 +68,19 @@ def test_a_nodule_in_a_consolidation_is_led_by_it_and_most_of_it_leads(make: Any
     assert led([whole, beside], masks) == {"f1": None, "f2": None}
 
 
+def test_what_is_only_possible_leads_nothing_that_is_there(make: Any, masks: Any) -> None:
+    whole = make.found(
+        CONSOLIDATION, Presence.INDETERMINATE, number=1, expert="chest", side=Side.LEFT, series_uid="1", box=box(0, 20)
+    )
+    inside = make.found(LUNG_NODULE, number=2, expert="nodules", side=Side.LEFT, series_uid="1", box=box(2, 8))
+    assert led([whole, inside], masks) == {"f1": None, "f2": None}
+    unsure = replace(inside, presence=Presence.INDETERMINATE)
+    assert led([whole, unsure], masks) == {"f1": None, "f2": "f1"}
+    sign = make.found(PLEURAL_EFFUSION, Presence.INDETERMINATE, number=1, expert="chest", side=Side.LEFT)
+    added = make.found(PLEURAL_EFFUSION, number=2, expert="added", side=Side.LEFT)
+    assert led([sign, added], masks) == {"f1": "f2", "f2": None}
+
+
 def test_a_contradiction_makes_the_leading_one_indeterminate(make: Any, masks: Any) -> None:
     absent = replace(make.found(LUNG_NODULE, Presence.ABSENT, number=1, expert="a"), probability=0.05)
     here = make.found(LUNG_NODULE, number=2, expert="b", side=Side.LEFT, series_uid="1", box=box(0, 4))

@@ -6,8 +6,10 @@ import torch
 from torch import nn
 
 from dicom_io.phantom.patient import LesionKind, draw_patient
-from expert_models.ct_chest_network import chest_card, logits_on, network_input
-from expert_models.train.ct_chest import Plan, batch_of
+from expert_models.card import packaged_card
+from expert_models.ct_chest_network import CARD, logits_on, network_input
+from expert_models.train.ct_chest import Plan, batch_of, by_lesion
+from expert_models.train.ct_chest_calibration import alarm
 from expert_models.train.ct_chest_scenes import LABELS, PATCH, TISSUES, ChestScene, patch_of, truth_of
 
 
@@ -45,9 +47,19 @@ def test_patches_keep_sides_and_masks_lie_on_their_voxels() -> None:
 
 def test_the_same_step_draws_the_same_batch() -> None:
     plan = Plan(batch=2)
-    for one, two in zip(batch_of([drawn()], plan, 7), batch_of([drawn()], plan, 7), strict=True):
+    for one, two in zip(batch_of([[drawn()]], plan, 7), batch_of([[drawn()]], plan, 7), strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=0)
-    assert not torch.equal(batch_of([drawn()], plan, 7)[0], batch_of([drawn()], plan, 8)[0])
+    assert not torch.equal(batch_of([[drawn()]], plan, 7)[0], batch_of([[drawn()]], plan, 8)[0])
+
+
+def test_a_rare_lesion_is_drawn_as_often_as_any() -> None:
+    wet = drawn()
+    dry = ChestScene(wet.hu, wet.bits & ~np.uint16(1 << LABELS.index("effusion")))
+    groups = by_lesion([*[dry] * 9, wet])
+    assert [len(group) for group in groups] == [10, 1]  # all, and with fluid; of the others there are none
+    plan, fluid = Plan(), LABELS.index("effusion")
+    has = [bool(batch_of(groups, plan, step)[1][0, fluid].any()) for step in range(40)]
+    assert 12 <= sum(has) <= 32  # one half and a tenth of the other, less what lies outside of the patch
 
 
 def test_the_truth_of_a_phantom_holds_its_pleura() -> None:
@@ -62,7 +74,7 @@ def test_the_truth_of_a_phantom_holds_its_pleura() -> None:
 
 
 def test_the_two_windows_of_the_network_by_hand() -> None:
-    card = chest_card()  # -1024 to 476 and -160 to 340 HU
+    card = packaged_card(CARD)  # -1024 to 476 and -160 to 340 HU
     read = network_input(torch.tensor([-1024.0, -274.0, 90.0, 476.0]).reshape(1, 1, 1, 1, 4), card)
     assert read[0, 0].flatten().tolist() == pytest.approx([-1, 0, 0.485333, 1], abs=1e-5)
     assert read[0, 1].flatten().tolist() == pytest.approx([-1, -1, 0, 1], abs=1e-5)
@@ -74,6 +86,17 @@ def test_windows_are_put_together_where_they_were_cut() -> None:
             return picture[:, :1].repeat(1, len(LABELS), 1, 1, 1)
 
     hu = np.random.default_rng(0).uniform(-1024, 476, (70, 30, 100)).astype(np.float32)
-    logits = logits_on(hu, Copying(), chest_card())
+    logits = logits_on(hu, Copying(), packaged_card(CARD))
     assert logits.shape == (len(LABELS), *hu.shape)
     np.testing.assert_allclose(logits[3], (hu + 1024) / 750 - 1, atol=0.02)  # bfloat16 at most
+
+
+def test_an_alarm_is_what_hardly_any_side_without_the_lesion_reaches() -> None:
+    without = [i / 10 - 8 for i in range(101)]  # -8 to 2
+    scores, there = [*without, 3.0, 4.0, 5.0], [False] * 101 + [True] * 3
+    assert alarm("effusion", scores, there) == pytest.approx(1.9)  # the second highest of 101
+    assert alarm("effusion", [each - 10 for each in without] + [3.0, 4.0, 5.0], there) == 0.0
+    with pytest.raises(ValueError, match="has not learned it"):
+        alarm("effusion", [*without, 1.0, 1.5, 5.0], there)
+    with pytest.raises(ValueError, match="too few"):
+        alarm("effusion", without, [False] * 101)

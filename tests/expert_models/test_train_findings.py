@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 
 from expert_models.findings_network import FindingsNetwork
+from expert_models.train import cxr_findings
+from expert_models.train.augment import with_nodules
 from expert_models.train.cxr_findings import Plan, as_group, drawn_batch, findings_loss, train
 from expert_models.train.findings_films import (
     LABELS,
@@ -18,14 +20,14 @@ from expert_models.train.findings_films import (
     from_phantom,
     is_held_out,
     opacity_by_hint,
-    phantom_films,
+    phantom_film,
     phantom_kinds,
     real_films,
     rows_of,
 )
 from expert_models.train.findings_stages import phantoms
 
-OPACITY, EFFUSION, EDEMA = (LABELS.index(name) for name in ("opacity", "effusion", "edema"))
+OPACITY, EFFUSION, NODULE, MASS, EDEMA = map(LABELS.index, ("opacity", "effusion", "nodule", "mass", "edema"))
 COLUMNS = (
     *("file", "patient", "view", "rsna", "rsna_class", "split"),
     *("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Effusion", "Emphysema", "Fibrosis", "Hernia"),
@@ -36,7 +38,7 @@ COLUMNS = (
 @pytest.fixture(scope="module")
 def phantom() -> Film:
     seed = next(seed for seed in range(1000) if len(phantom_kinds(seed)) >= 2)
-    return from_phantom(seed, phantom_films(seed, 128, 5.0)[0])
+    return from_phantom(seed, phantom_film(seed, 128, 5.0))
 
 
 def small(film: Film) -> Film:
@@ -66,7 +68,7 @@ def lungs(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_a_phantom_is_known_everywhere(phantom: Film) -> None:
-    assert phantom.picture.shape == phantom.bits.shape == (256, 256)
+    assert phantom.picture.shape == phantom.bits.shape == (384, 384)
     halves = [(phantom.bits >> side) & 1 == 1 for side in (0, 1)]
     assert halves[0].any()
     assert halves[1].any()
@@ -81,14 +83,14 @@ def test_a_phantom_is_known_everywhere(phantom: Film) -> None:
 
 def test_boxes_of_a_reading_say_which_side(tmp_path: Path) -> None:
     row = {"file": "a.png", "patient": "p", "rsna": "1", "rsna_class": "Lung Opacity", "Pneumonia": "1"}
-    # 512-pixel coordinates: on the picture of 256 x 256, and in the frame, rows 100-150 and columns 160-200.
+    # 512-pixel coordinates: rows 200-300 and columns 320-400, which are 150-225 and 240-300 in the frame.
     folder = pack(tmp_path / "cxr_nih", [row], [("a.png", "Lung Opacity", "320", "200", "400", "300", "rsna")])
     (film,) = real_films(folder, rows_of(folder, held_out=is_held_out("p")), lungs)
     assert film.sides[OPACITY].tolist() == [0, 1]
     assert (film.sides_weight[OPACITY] > 0).all()
     assert (film.sides_weight[EFFUSION] == 0).all()
     rows, columns = np.nonzero((film.bits >> 2 + OPACITY) & 1)
-    assert [rows.min(), rows.max(), columns.min(), columns.max()] == pytest.approx([100, 149, 160, 199], abs=1)
+    assert [rows.min(), rows.max(), columns.min(), columns.max()] == pytest.approx([150, 224, 240, 299], abs=1)
     assert (film.whole[OPACITY], film.whole_weight[OPACITY]) == (1, 1)
     assert film.drawn[EFFUSION] == 0  # sick: whether there is fluid was mined, and where was not
 
@@ -104,7 +106,7 @@ def test_a_normal_film_is_empty_everywhere(tmp_path: Path) -> None:
     (film,) = real_films(folder, rows_of(folder, held_out=is_held_out("p")), lungs)
     assert (film.whole == 0).all()
     assert (film.drawn == 0.5).all()
-    assert not (film.bits >> 2).any()
+    assert set(np.unique(film.bits >> 2).tolist()) == {0, 1 << len(LABELS)}  # no label anywhere, lungs somewhere
 
 
 def test_calibration_patients_are_no_training_patients(tmp_path: Path) -> None:
@@ -115,6 +117,42 @@ def test_calibration_patients_are_no_training_patients(tmp_path: Path) -> None:
     assert not seen & kept
     assert len(seen | kept) == 300  # none of the validation split
     assert 40 < len(kept) < 80  # one in five
+
+
+def test_a_shadow_laid_into_a_real_film_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"file": "a.png", "patient": "p", "rsna": "0", "rsna_class": "Normal"}
+    folder = pack(tmp_path / "cxr_nih", [row])
+    (film,) = real_films(folder, rows_of(folder, held_out=is_held_out("p")), lungs)
+    group = {"read": as_group([film])}
+    monkeypatch.setattr(cxr_findings, "PLANTED", {"nodule": (1.0, 20.0, 21.0)})
+    monkeypatch.setattr(cxr_findings, "MOVED", 0.0)
+    plan, laid = Plan(shares={"read": 1}), 0
+    for step in range(12):
+        _, halves, masks, sides, sides_weight, whole, *_ = drawn_batch(group, plan, step)
+        area = float(masks[0, NODULE].sum())
+        inside = (halves[0] * masks[0, NODULE]).sum(dim=(1, 2))
+        laid += area > 0
+        assert area == 0 or area == pytest.approx(np.pi * 10.25**2, rel=0.35)  # a lobed disc of 20 to 21 pixels
+        assert float(whole[0, NODULE]) == float(area > 0)
+        assert sides[0, NODULE].tolist() == sides_weight[0, NODULE].tolist()  # known where it is, nowhere else
+        assert [bool(side) for side in sides[0, NODULE]] == [bool(share > 0.3 * area > 0) for share in inside]
+        assert not masks[0, MASS].any()
+    assert laid >= 4  # the right of the film is too white for the others
+
+
+def test_a_shadow_is_as_thick_as_it_is_wide_and_never_on_white() -> None:
+    lungs = torch.zeros(3, 64, 64)
+    lungs[:, 32, 32] = 1
+    dark = torch.full((3, 1, 64, 64), 0.2)
+    dark[2] = 1.0
+    whiter, shadows = with_nodules(dark, lungs, torch.tensor([20.0, 0.0, 20.0]), torch.Generator().manual_seed(3))
+    assert shadows[:, 0].any(dim=(1, 2)).tolist() == [True, False, False]
+    torch.testing.assert_close(whiter[1:], dark[1:])
+    added = (whiter - dark)[0, 0]
+    # 0.35 to 0.8 of what 20 mm of soft tissue attenuates beyond lung, on what is 0.2 white already.
+    assert 0.35 * 0.016 * 17 * 0.8 < float(added.max()) < 0.8 * 0.016 * 23 * 0.8
+    assert float(added[32, 32]) == pytest.approx(float(added.max()), rel=0.15)
+    assert not added[~(shadows[0, 0] > 0)].gt(0.05).any()
 
 
 def test_either_side_makes_a_film_positive() -> None:
@@ -148,7 +186,7 @@ def test_every_cell_is_drawn_as_often_and_alike_when_repeated(phantom: Film) -> 
     for one, same in zip(first, again, strict=True):
         torch.testing.assert_close(one, same)
     assert not torch.equal(first[0], other[0])
-    assert first[2].shape == (2, len(LABELS), 64, 64)
+    assert first[2].shape == (2, len(LABELS), 96, 96)
 
 
 def test_a_run_that_was_interrupted_ends_as_if_it_was_not(tmp_path: Path, phantom: Film) -> None:
@@ -191,9 +229,9 @@ def test_phantoms_are_kept_once_drawn(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(findings_stages, "PHANTOM_ROWS", 96)
     monkeypatch.setattr(findings_stages, "SPACING_MM", (6.0, 6.0))
     first = list(phantoms([3], tmp_path, lambda line: None))
-    monkeypatch.setattr(findings_stages, "phantom_films", None)  # would fail if it were called
+    monkeypatch.setattr(findings_stages, "phantom_film", None)  # would fail if it were called
     again = list(phantoms([3], tmp_path, lambda line: None))
-    assert len(first) == len(again) == 2
+    assert len(first) == len(again) == 1
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one.bits, other.bits)
         np.testing.assert_array_equal(one.sides, other.sides)
