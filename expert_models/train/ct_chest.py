@@ -36,7 +36,7 @@ SCENES = "ct-chest-scenes"  # folder of the drawn scenes, which take longer to d
 class Plan:
     """What decides a run."""
 
-    steps: int = 5000
+    steps: int = 6000
     seed: int = 0
     scenes: int = 400
     batch: int = 1
