@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import binary_erosion, zoom
 
 from dicom_io.study import Modality, Series, Volume
-from expert_models.codes import HEART, VOLUME
+from expert_models.codes import HEART
 from expert_models.ct_chest import CONCEPTS, CtChest
 from expert_models.ct_chest_parts import LESIONS, SIDES
 from expert_models.ct_paste import read_ct
@@ -89,7 +89,7 @@ def told(expert: CtChest, volume: Volume, truth: dict[str, Mask], name: str) -> 
             told_ml = 0.0
             if finding and finding.presence in STATED and (mask := mask_of(finding, volume, shelf)).any():
                 found[label] |= mask
-                told_ml = finding.measurement(VOLUME).value
+                told_ml = float(mask.sum()) * volume.geometry.voxel_ml
                 unsure = "?" if finding.presence is Presence.INDETERMINATE else ""
                 said.append(f"{side.value[0].upper()} {label} {told_ml:.0f}{unsure}")
             if truth:

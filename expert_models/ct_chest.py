@@ -17,7 +17,6 @@ import numpy.typing as npt
 from dicom_io.study import Series, Volume
 from expert_models.card import Card, packaged_card
 from expert_models.codes import (
-    ATELECTASIS,
     CARDIAC_DIAMETER,
     CARDIOTHORACIC_RATIO,
     CONSOLIDATION,
@@ -55,9 +54,7 @@ if TYPE_CHECKING:
     from expert_models.runtime import Run
 
 CONCEPTS = {"effusion": PLEURAL_EFFUSION, "pneumothorax": PNEUMOTHORAX, "consolidation": CONSOLIDATION}
-NOT_TOLD_APART = (
-    "airless lung is told as possible consolidation, for whether it is filled or collapsed is not told apart"
-)
+UNTOLD = "a mass could not be told from it"
 UNPROVEN = "no strong sign is seen, and how often the expert misses one on real scans is not known"
 UNREAD = Presence.NOT_ASSESSED
 STEEP = 2.0  # logits are cut to this before a mask is placed, so that its edge lies between voxels
@@ -110,7 +107,8 @@ class CtChest:
 
     def presence(self, name: str, lesion: Lesion) -> Presence:
         """INDETERMINATE from the score on that the card calls an alarm, where it has an outline; else NOT_ASSESSED."""
-        is_strong = lesion.score >= self._card.calibration[f"{name}_alarm"] and lesion.volume_ml > 0
+        alarm = self._card.calibration.get(f"{name}_alarm")
+        is_strong = alarm is not None and lesion.score >= alarm and lesion.volume_ml > 0
         return Presence.INDETERMINATE if is_strong else Presence.NOT_ASSESSED
 
     def _lesions(self, parts: Parts, series: Series, masks: Masks) -> Iterator[Finding]:
@@ -122,15 +120,13 @@ class CtChest:
                 else:
                     yield self._unanswered(CONCEPTS[name], UNPROVEN, side)
             if not strong:
-                yield self._unanswered(CONCEPTS[name], UNPROVEN)
-            elif name == "consolidation":
-                yield self._unanswered(ATELECTASIS, NOT_TOLD_APART)
+                is_told = f"{name}_alarm" in self._card.calibration
+                yield self._unanswered(CONCEPTS[name], UNPROVEN if is_told else UNTOLD)
 
     def _lesion(self, name: str, side: Side, parts: Parts, series: Series, masks: Masks) -> Finding:
         lesion = parts.lesions[name, side]
         region, volume_ml = outlined(lesion.logits, parts.grid, series, masks)
-        measurements = (Measurement(VOLUME, round(volume_ml, 1), MILLILITER),
-                        *_of_lesion(name, side, lesion, volume_ml, parts, series))  # fmt: skip
+        measurements = tuple(_of_lesion(name, side, lesion, volume_ml, parts, series))
         return Finding(
             "f1", CONCEPTS[name], Presence.INDETERMINATE, self.tag, None, side,
             LUNG if name == "consolidation" else PLEURA, (region,), measurements,
@@ -208,6 +204,8 @@ def _is_narrow(inside: npt.NDArray[np.bool_], parts: Parts) -> bool:
 def _of_lesion(
     name: str, side: Side, lesion: Lesion, volume_ml: float, parts: Parts, series: Series
 ) -> Iterator[Measurement]:
+    if name != "pneumothorax":  # whose volume was too small by half on phantoms: thin air is lost on a coarse grid
+        yield Measurement(VOLUME, round(volume_ml, 1), MILLILITER)
     if name == "effusion":
         depth = effusion_depth(lesion.logits, parts.cavity(side), parts.grid)
         if depth is not None:

@@ -54,8 +54,8 @@ def evaluate_painted(pack: Path, progress: Progress | None = None, expert: CtChe
         lungs = find_lungs(volume)
         is_read = bool(lungs.sides) and expert.look(volume, lungs).doubt is None
         values.setdefault("assessed", []).append((float(is_read), patient))
-        for said, _ in read(expert, volume).values() if is_read else ():
-            values.setdefault("specificity", []).append((float(said is Presence.NOT_ASSESSED), patient))
+        for (label, _), (said, _) in read(expert, volume).items() if is_read else ():
+            values.setdefault(f"{label}/specificity", []).append((float(said is Presence.NOT_ASSESSED), patient))
         for painted in lesions_in(volume):
             said, found = read(expert, painted.volume)[painted.label, painted.side]
             told = (f"{painted.label}/sensitivity", float(said is Presence.INDETERMINATE))

@@ -29,8 +29,9 @@ LEAST_ML = 10.0  # a lesion below this is neither a case with it nor one without
 def calibrate(card: Card, network: nn.Module, count: int, progress: Progress) -> dict[str, float]:
     """The alarm of each lesion: the score that one in a hundred sides without it reaches, and no less than LEAST_ALARM.
 
-    network: in evaluation mode. Scenes whose lungs and outlines disagree are left out. ValueError when a lesion was in
-    none, or in all of the cases, or when half of those with it do not reach the alarm: the network has not learned it.
+    Which lesions have one is the card's to say. network: in evaluation mode. Scenes whose lungs and outlines disagree
+    are left out. ValueError when a lesion was in none, or in all of the cases, or when half of those with it do not
+    reach the alarm: the network has not learned it.
     """
     expert = CtChest(card=card, network=network)
     scores: dict[str, list[float]] = {name: [] for name in LESIONS}
@@ -49,7 +50,8 @@ def calibrate(card: Card, network: nn.Module, count: int, progress: Progress) ->
                 if volume_ml == 0 or volume_ml >= LEAST_ML:
                     scores[name].append(parts.lesions[name, side].score)
                     there[name].append(volume_ml > 0)
-    return {f"{name}_alarm": alarm(name, scores[name], there[name]) for name in LESIONS}
+    told = [name for name in LESIONS if f"{name}_alarm" in card.calibration]
+    return {f"{name}_alarm": alarm(name, scores[name], there[name]) for name in told}
 
 
 def alarm(name: str, scores: Sequence[float], there: Sequence[bool]) -> float:
