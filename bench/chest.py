@@ -19,9 +19,9 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import binary_erosion, zoom
 
 from dicom_io.study import Modality, Series, Volume
-from expert_models.codes import HEART
 from expert_models.ct_chest import CONCEPTS, CtChest
 from expert_models.ct_chest_parts import LESIONS, SIDES
+from expert_models.ct_lungs import find_lungs
 from expert_models.ct_paste import read_ct
 from expert_models.evaluate_ct_chest import phantom_visit
 from expert_models.evaluate_ct_painted import SCANS
@@ -80,7 +80,8 @@ def main() -> None:
 def told(expert: CtChest, volume: Volume, truth: dict[str, Mask], name: str) -> Told:
     series = Series("1.2", Modality.CT, volume, tuple(f"1.2.{k}" for k in range(volume.shape[0])))
     shelf = MaskShelf()
-    findings = expert.examine(series, shelf)
+    parts = expert.look(volume, find_lungs(volume))
+    findings = expert.findings(parts, series, shelf)
     found, said, is_there, error_ml = {}, [], [], 0.0
     for label in LESIONS:
         found[label] = np.zeros(volume.shape, bool)
@@ -97,8 +98,7 @@ def told(expert: CtChest, volume: Volume, truth: dict[str, Mask], name: str) -> 
                 error_ml += abs(told_ml - true_ml)
                 if true_ml:
                     is_there.append(f"{side.value[0].upper()} {label} {true_ml:.0f}")
-    heart = next((each for each in findings if each.concept == HEART), None)
-    found["heart"] = mask_of(heart, volume, shelf) if heart else np.zeros(volume.shape, bool)
+    found["heart"] = mask_of(expert.heart(parts, series, shelf), volume, shelf)
     unread = "" if any(each.presence is not Presence.NOT_ASSESSED for each in findings) else "not assessed"
     has = f"{name} has {', '.join(is_there) or 'none'}" if truth else f"{name} (real)"
     return Told(volume, found, truth, (has, f"told: {', '.join(said) or unread or 'none'}"), error_ml)

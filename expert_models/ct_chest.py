@@ -1,4 +1,4 @@
-"""Chest CT but for nodules: effusion, pneumothorax, consolidation and the width of the heart.
+"""Chest CT but for nodules: effusion, pneumothorax, consolidation.
 
 A three-dimensional MONAI network outlines them on a coarse upright grid; `ct_chest_parts` holds what it saw against the
 attenuation and against lungs found without it; `ct_chest_sizes` measures. The network learned from phantoms, and no
@@ -63,7 +63,7 @@ Float32 = npt.NDArray[np.float32]
 
 
 class CtChest:
-    """The expert: what is in the pleura and the lungs, and how wide the heart is."""
+    """The expert: what is in the pleura and the lungs."""
 
     def __init__(self, device: str = "cpu", card: Card | None = None, network: nn.Module | None = None) -> None:
         """network: to be used instead of the card's weights, in training; else those are loaded at first use."""
@@ -78,15 +78,15 @@ class CtChest:
 
     @property
     def concepts(self) -> tuple[Code, ...]:
-        """Effusion, pneumothorax, consolidation, heart."""
-        return *CONCEPTS.values(), HEART
+        """Effusion, pneumothorax, consolidation."""
+        return tuple(CONCEPTS.values())
 
     def refuses(self, series: Series) -> str | None:
         """Anything but CT, and what is too thin to be a volume."""
         return refuses_ct(series)
 
     def examine(self, series: Series, masks: Masks) -> Sequence[Finding]:
-        """What was seen in pleura and lungs on either side, then the heart."""
+        """What was seen in pleura and lungs on either side."""
         lungs = find_lungs(series.volume)
         if not lungs.sides:
             return [self._unanswered(concept, NO_LUNGS) for concept in self.concepts]
@@ -96,7 +96,7 @@ class CtChest:
         """What is told of what was seen on a series."""
         if parts.doubt:
             return [self._unanswered(concept, parts.doubt) for concept in self.concepts]
-        return [*self._lesions(parts, series, masks), *self._organs(parts, series, masks)]
+        return list(self._lesions(parts, series, masks))
 
     def look(self, volume: Volume, lungs: Lungs) -> Parts:
         """What the network sees around these lungs, after the rules."""
@@ -132,14 +132,14 @@ class CtChest:
             LUNG if name == "consolidation" else PLEURA, (region,), measurements,
         )  # fmt: skip
 
-    def _organs(self, parts: Parts, series: Series, masks: Masks) -> Iterator[Finding]:
+    def heart(self, parts: Parts, series: Series, masks: Masks) -> Finding:
+        """The heart's outline and width: scored, and not reported, since on a real scan it ran into the liver."""
         heart = only_largest(between_cavities(parts.logits["heart"], parts))
         if not (heart > 0).any():
-            yield self._unanswered(HEART, "no heart could be outlined")
-        else:
-            region, _ = outlined(heart, parts.grid, series, masks)
-            widths = () if is_cut(heart, parts.grid) else heart_width(heart, parts, series)
-            yield Finding("f1", HEART, Presence.PRESENT, self.tag, regions=(region,), measurements=widths)
+            return self._unanswered(HEART, "no heart could be outlined")
+        region, _ = outlined(heart, parts.grid, series, masks)
+        widths = () if is_cut(heart, parts.grid) else heart_width(heart, parts, series)
+        return Finding("f1", HEART, Presence.PRESENT, self.tag, regions=(region,), measurements=widths)
 
     def _unanswered(self, concept: Code, reason: str, side: Side | None = None) -> Finding:
         return Finding("f1", concept, Presence.NOT_ASSESSED, self.tag, side=side, reason=reason)

@@ -104,6 +104,7 @@ def scored(visit: Visit, name: str, expert: CtChest) -> Scores:
     lungs = find_lungs(volume)
     parts = expert.look(volume, lungs) if lungs.sides else None
     findings = list(expert.findings(parts, series, shelf)) if parts else []
+    findings += [expert.heart(parts, series, shelf)] if parts and parts.doubt is None else []
     truth = truth_of(visit)
     cases = []
     for label in LESIONS:

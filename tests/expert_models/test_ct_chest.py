@@ -13,7 +13,6 @@ from expert_models.codes import (
     CARDIOTHORACIC_RATIO,
     CONSOLIDATION,
     EFFUSION_DEPTH,
-    HEART,
     PLEURAL_EFFUSION,
     PNEUMOTHORAX,
     SHARE_OF_LUNG,
@@ -112,7 +111,7 @@ def test_the_share_of_the_lung_is_of_the_lung_with_its_consolidation(visit: Visi
     assert finding.measurement(SHARE_OF_LUNG).value == pytest.approx(100 * lesion.volume_ml / lung_ml, rel=0.15)
 
 
-def test_the_heart_is_measured(visit: Visit, findings: Sequence[Finding]) -> None:
+def test_the_heart_is_measured(visit: Visit, shelf: MaskShelf) -> None:
     heart = visit.structures["heart"]
     lungs = visit.structures["left_lung"] | visit.structures["right_lung"]
     for lesion in visit.lesions:
@@ -122,14 +121,16 @@ def test_the_heart_is_measured(visit: Visit, findings: Sequence[Finding]) -> Non
         ends = [np.flatnonzero(plane.any(0)) for plane in mask if plane.any()]
         return max(int(each[-1] - each[0]) + 1 for each in ends)
 
-    ratio = one(findings, HEART).measurement(CARDIOTHORACIC_RATIO)
+    expert, series = Seeing(visit), series_of(visit)
+    parts = expert.look(series.volume, find_lungs(series.volume))
+    ratio = expert.heart(parts, series, shelf).measurement(CARDIOTHORACIC_RATIO)
     assert ratio.value == pytest.approx(widest(heart) / widest(lungs), abs=0.02)
     assert len(ratio.lines) == 2
 
 
 def test_outlines_that_contradict_the_lungs_are_not_trusted(visit: Visit, masks) -> None:
     findings = Seeing(visit, swapped=True).examine(series_of(visit), masks)
-    for concept in (PLEURAL_EFFUSION, PNEUMOTHORAX, CONSOLIDATION, HEART):
+    for concept in (PLEURAL_EFFUSION, PNEUMOTHORAX, CONSOLIDATION):
         finding = one(findings, concept)
         assert finding.presence is Presence.NOT_ASSESSED
         assert "do not agree with the lungs" in finding.reason
