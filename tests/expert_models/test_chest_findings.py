@@ -193,9 +193,9 @@ def test_the_reader_hands_the_network_the_picture_and_the_halves(phantom: Labell
 
     reading = FindingsReader(card(), network=Watching(mass=(1.5, -2.0))).read(phantom.picture, *phantom.masks[:2])
     ((pictures, sides),) = seen
-    assert (tuple(pictures.shape), tuple(sides.shape)) == ((1, 1, 256, 256), (1, 2, 256, 256))
+    assert (tuple(pictures.shape), tuple(sides.shape)) == ((1, 1, 384, 384), (1, 2, 384, 384))
     assert -2 <= float(pictures.min()) < float(pictures.max()) <= 2
     # The patient's right is the picture's left.
-    columns = torch.arange(256.0)
-    assert float((sides[0, 0].sum(0) * columns).sum() / sides[0, 0].sum()) < 128
+    columns = torch.arange(384.0)
+    assert float((sides[0, 0].sum(0) * columns).sum() / sides[0, 0].sum()) < 192
     assert reading.scores["mass"] == (1.5, -2.0)
