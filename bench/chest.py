@@ -26,14 +26,13 @@ from expert_models.ct_paste import read_ct
 from expert_models.evaluate_ct_chest import phantom_visit
 from expert_models.evaluate_ct_painted import SCANS
 from expert_models.evaluate_radiographs import MaskShelf
-from expert_models.finding import Finding, Presence
+from expert_models.finding import Finding
 from expert_models.train.ct_chest_scenes import truth_of
 
 FIRST_SEED = 1_000_100
 WIDTH = 420  # pixels of one picture
 WORDS = 42  # pixels of text below it
 COLOURS = {"effusion": "#4fa8f0", "pneumothorax": "#f0a0d8", "consolidation": "#4fd08a", "heart": "#e06a5a"}
-STATED = (Presence.PRESENT, Presence.INDETERMINATE)
 
 Mask = npt.NDArray[np.bool_]
 
@@ -88,20 +87,19 @@ def told(expert: CtChest, volume: Volume, truth: dict[str, Mask], name: str) -> 
         for side in SIDES:
             finding = next((e for e in findings if e.concept == CONCEPTS[label] and e.side is side), None)
             told_ml = 0.0
-            if finding and finding.presence in STATED and (mask := mask_of(finding, volume, shelf)).any():
+            if finding and finding.regions:
+                mask = mask_of(finding, volume, shelf)
                 found[label] |= mask
                 told_ml = float(mask.sum()) * volume.geometry.voxel_ml
-                unsure = "?" if finding.presence is Presence.INDETERMINATE else ""
-                said.append(f"{side.value[0].upper()} {label} {told_ml:.0f}{unsure}")
+                said.append(f"{side.value[0].upper()} {label} {told_ml:.0f}?")
             if truth:
                 true_ml = float((truth[label] & truth[f"{side.value} thorax"]).sum()) * volume.geometry.voxel_ml
                 error_ml += abs(told_ml - true_ml)
                 if true_ml:
                     is_there.append(f"{side.value[0].upper()} {label} {true_ml:.0f}")
     found["heart"] = mask_of(expert.heart(parts, series, shelf), volume, shelf)
-    unread = "" if any(each.presence is not Presence.NOT_ASSESSED for each in findings) else "not assessed"
     has = f"{name} has {', '.join(is_there) or 'none'}" if truth else f"{name} (real)"
-    return Told(volume, found, truth, (has, f"told: {', '.join(said) or unread or 'none'}"), error_ml)
+    return Told(volume, found, truth, (has, f"told: {', '.join(said) or 'none'}"), error_ml)
 
 
 def mask_of(finding: Finding, volume: Volume, shelf: MaskShelf) -> Mask:

@@ -1,4 +1,4 @@
-"""Lengths read from a chest CT: depth of an effusion, width of the heart, calibre of the aorta.
+"""Lengths read from a chest CT: depth of an effusion, width of the heart.
 
 All are read from values that are above 0 inside (logits), on an upright grid; edges are placed between its voxels by
 linear interpolation.
@@ -6,24 +6,17 @@ linear interpolation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from dicom_io.study import Geometry
-from expert_models.ct_grid import Grid, resample
+from expert_models.ct_grid import Grid
 
 Mask = npt.NDArray[np.bool_]
 Float32 = npt.NDArray[np.float32]
 Array = npt.NDArray[np.float64]
-
-FINE_MM = 1.0  # grid on which the aorta is measured
-LEAST_AREA_MM2 = 150.0  # of a cross section of the aorta: 14 mm across
-ROUND = 1.6  # area of a cross section in areas of the largest disc inside; more is no aorta, or runs along the slice
-APART_MM = 18.0  # by so much the ascending aorta lies in front of the descending one
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,51 +70,6 @@ def greatest_width(logits: Float32, grid: Grid) -> Length | None:
     return _between(grid, (plane, row, first), (plane, row, last))
 
 
-def aortic_calibres(logits: Float32, grid: Grid, span_mm: tuple[float, float]) -> dict[str, Length]:
-    """The greatest calibre of the "ascending" and the "descending" thoracic aorta, each where it can be told.
-
-    The calibre is the diameter of the largest ball inside, so it does not depend on how the vessel runs to the slices;
-    of an oval cross section it is the short diameter. Ascending and descending are told apart in slices that cut both,
-    the one at least APART_MM in front of the other (as at the level of the pulmonary artery, where Wolak et al. measure
-    both: JACC Cardiovasc Imaging 2008;1:200-209); the arch belongs to neither. Cross sections that are not round are
-    passed over. span_mm: lowest and highest z, LPS mm.
-    """
-    found = ndimage.find_objects((logits > 0).astype(np.uint8))
-    if not found:
-        return {}
-    ends_mm = grid.geometry.to_patient([[s.start - 1 for s in found[0]], [s.stop for s in found[0]]])
-    fine = _fine_grid(ends_mm.min(0), ends_mm.max(0))
-    inside = resample(logits, grid.geometry, fine, fill=float(logits.min())) > 0
-    reach = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1, 1:-1]
-    z_mm = fine.geometry.to_patient([[number, 0, 0] for number in range(fine.shape[0])])[:, 2]
-    best: dict[str, tuple[float, tuple[int, int, int]]] = {}
-    for number in np.flatnonzero((z_mm >= span_mm[0]) & (z_mm <= span_mm[1])).tolist():
-        for name, piece in _cross_sections(inside[number]):
-            within = np.where(piece, reach[number], 0.0)
-            row, column = (int(each) for each in np.unravel_index(int(within.argmax()), within.shape))
-            radius = float(within[row, column])
-            if piece.sum() <= ROUND * np.pi * radius**2 and radius > best.get(name, (0.0,))[0]:
-                best[name] = (radius, (number, row, column))
-    lengths = {}
-    for name, (radius, (plane, along, across)) in best.items():
-        half = radius - 0.5  # the distance to the next voxel outside ends at that voxel's centre
-        lengths[name] = _between(fine, (plane, along, across - half), (plane, along, across + half))
-    return lengths
-
-
-def _cross_sections(plane: Mask) -> Iterator[tuple[str, Mask]]:
-    """ "ascending" and "descending" of one axial slice, when it cuts both; else nothing."""
-    labels, count = ndimage.label(plane)
-    large = [k for k in range(1, count + 1) if (labels == k).sum() * FINE_MM**2 >= LEAST_AREA_MM2]
-    if len(large) != 2:
-        return
-    rows = {k: float(np.nonzero(labels == k)[0].mean()) for k in large}
-    front, back = sorted(large, key=lambda k: rows[k])
-    if (rows[back] - rows[front]) * FINE_MM >= APART_MM:
-        yield "ascending", labels == front
-        yield "descending", labels == back
-
-
 def longest_run(profile: Float32) -> tuple[float, float] | None:
     """Start and stop, between samples, of the longest stretch of a profile (N,) above 0; None when there is none."""
     labels, count = ndimage.label(profile > 0)
@@ -147,15 +95,6 @@ def _edges(profile: Float32, first: int, last: int) -> tuple[float, float]:
         return inside + (outside - inside) * a / (a - b)
 
     return crossing(first, first - 1), crossing(last, last + 1)
-
-
-def _fine_grid(low_mm: Array, high_mm: Array) -> Grid:
-    columns, rows, slices = (int(each) for each in np.ceil((high_mm - low_mm) / FINE_MM).astype(int) + 1)
-    affine = np.zeros((4, 4))
-    affine[[2, 1, 0], [0, 1, 2]] = FINE_MM
-    affine[:3, 3] = low_mm
-    affine[3, 3] = 1.0
-    return Grid((slices, rows, columns), Geometry(affine))
 
 
 def _between(grid: Grid, start: tuple[float, float, float], stop: tuple[float, float, float]) -> Length:

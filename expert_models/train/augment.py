@@ -13,7 +13,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-SOFT_TISSUE_PER_MM = 0.016  # attenuation beyond that of lung, see dicom_io.phantom.project
+from dicom_io.phantom.project import LUNG_HU, WATER_PER_MM
+
+SOFT_TISSUE_PER_MM = -WATER_PER_MM * LUNG_HU / 1000  # attenuation beyond that of lung
 LEAST_WHITER = 0.05  # of a picture in [0, 1], by the densest part of a shadow that can be seen
 
 

@@ -27,6 +27,8 @@ from expert_models.evaluate_ct import SPACING_MM, Read, Scan, matched, pasted_sc
 
 Progress = Callable[[str], None]
 FIRST_SEED = 900_000
+FALSE_ALARMS = 0.01  # share of what is without a lesion that may be taken for a sign of it
+LEAST_ALARM = 0.0  # a logit below which the network itself thinks the lesion less likely than not
 PRESENT = 0.5  # calibrated: what is called present is more likely there than not
 
 
@@ -79,6 +81,11 @@ def _with_and_without(crops: Sequence[Crop], count: int) -> Iterator[tuple[Scan,
     for seed, scan in zip(seeds, phantom_scans(seeds), strict=True):
         without = draw_patient(seed, kinds=(), spacing_mm=SPACING_MM, upright=False).visits[-1]
         yield scan, Volume(without.hu, without.geometry)
+
+
+def alarm_over(without: Sequence[float]) -> float:
+    """The score of a sign: what FALSE_ALARMS of the scores without the lesion reach, and no less than LEAST_ALARM."""
+    return max(LEAST_ALARM, float(np.quantile(without, 1 - FALSE_ALARMS)))
 
 
 def fitted(scores: Sequence[float], labels: Sequence[bool]) -> tuple[float, float]:

@@ -17,17 +17,16 @@ from expert_models.card import Card
 from expert_models.ct_chest import CtChest
 from expert_models.ct_chest_parts import LESIONS, SIDES
 from expert_models.ct_lungs import find_lungs
+from expert_models.train.ct_calibration import alarm_over
 from expert_models.train.ct_chest_scenes import CALIBRATION_SEEDS, ChestScene, chest_scene, layers_of, varied
 
 Progress = Callable[[str], None]
 SPACING_MM = 2.5
-FALSE_ALARMS = 0.01
-LEAST_ALARM = 0.0  # a logit below which the network itself thinks the lesion less likely than not
 LEAST_ML = 10.0  # a lesion below this is neither a case with it nor one without
 
 
 def calibrate(card: Card, network: nn.Module, count: int, progress: Progress) -> dict[str, float]:
-    """The alarm of each lesion: the score that one in a hundred sides without it reaches, and no less than LEAST_ALARM.
+    """The alarm of each lesion, see `alarm_over`; every side of a scene is a case.
 
     Which lesions have one is the card's to say. network: in evaluation mode. Scenes whose lungs and outlines disagree
     are left out. ValueError when a lesion was in none, or in all of the cases, or when half of those with it do not
@@ -59,7 +58,7 @@ def alarm(name: str, scores: Sequence[float], there: Sequence[bool]) -> float:
     with_it, without = ([s for s, has in zip(scores, there, strict=True) if has is wanted] for wanted in (True, False))
     if not with_it or not without:
         raise ValueError(f"the scenes are too few to calibrate {name} on")
-    score = max(LEAST_ALARM, float(np.quantile(without, 1 - FALSE_ALARMS)))
+    score = alarm_over(without)
     if np.median(with_it) < score:
         raise ValueError(f"half of the scenes with {name} do not reach its alarm, so the network has not learned it")
     return score

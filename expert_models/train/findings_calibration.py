@@ -15,13 +15,11 @@ from expert_models.card import Card
 from expert_models.chest_findings import ChestFindings
 from expert_models.evaluate_findings import ReadFilm, read_films
 from expert_models.findings_network import FindingsNetwork
-from expert_models.train.ct_calibration import fitted
+from expert_models.train.ct_calibration import alarm_over, fitted
 from expert_models.train.cxr_findings import Progress
 from expert_models.train.findings_films import MINED, rows_of
 
 SENSITIVITY = 0.9  # share of the films with a finding on which it must not be called absent
-FALSE_ALARMS = 0.01
-LEAST_ALARM = 0.0  # a logit below which the network itself thinks the finding less likely than not
 
 
 def calibrate(card: Card, network: FindingsNetwork, pack: Path, progress: Progress) -> dict[str, float]:
@@ -44,8 +42,7 @@ def calibrate(card: Card, network: FindingsNetwork, pack: Path, progress: Progre
             values |= {f"{label.name}_slope": slope, f"{label.name}_intercept": intercept}
             values[f"{label.name}_absent"] = min(float(absent), label.threshold)
         elif f"{label.name}_alarm" in card.calibration:
-            without = [score for score, has in cases if not has]
-            values[f"{label.name}_alarm"] = max(LEAST_ALARM, float(np.quantile(without, 1 - FALSE_ALARMS)))
+            values[f"{label.name}_alarm"] = alarm_over([score for score, has in cases if not has])
     return values
 
 

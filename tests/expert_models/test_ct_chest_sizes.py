@@ -5,7 +5,6 @@ import pytest
 
 from dicom_io.study import Geometry
 from expert_models.ct_chest_sizes import (
-    aortic_calibres,
     effusion_depth,
     greatest_width,
     longest_run,
@@ -54,26 +53,3 @@ def test_the_heart_is_as_wide_as_in_its_widest_slice() -> None:
     assert width.length_mm == pytest.approx(64.0)
     assert width.start_mm[2] == width.stop_mm[2] == 20.0
     assert greatest_width(np.full(grid.shape, -1, np.float32), grid) is None
-
-
-@pytest.mark.parametrize("lean", [0.0, 0.5])
-def test_the_calibre_of_a_tube_does_not_depend_on_its_slant(lean: float) -> None:
-    """Two round tubes of 16 and 12 mm radius; the second leans by `lean` mm to the left for each mm upwards."""
-    grid = upright((40, 50, 60), 4.0)
-    z, y, x = np.meshgrid(*[np.arange(size) * 4.0 for size in grid.shape], indexing="ij")
-    first = 16.0 - np.hypot(x - 60, y - 60)
-    away = (x - 100 - lean * (z - 80)) / np.sqrt(1 + lean**2)  # at a right angle to the leaning axis
-    second = 12.0 - np.hypot(away, y - 130)
-    calibres = aortic_calibres(np.maximum(first, second).astype(np.float32), grid, (40.0, 120.0))
-    assert calibres["ascending"].length_mm == pytest.approx(32.0, abs=1.5)
-    assert calibres["descending"].length_mm == pytest.approx(24.0, abs=1.5)
-    for length in calibres.values():
-        assert np.linalg.norm(length.stop_mm - length.start_mm) == pytest.approx(length.length_mm)
-
-
-def test_an_aorta_that_is_cut_once_a_slice_has_no_parts() -> None:
-    grid = upright((20, 40, 40), 4.0)
-    z, y, x = np.meshgrid(*[np.arange(size) * 4.0 for size in grid.shape], indexing="ij")
-    tube = (14.0 - np.hypot(x - 80, y - 80) + 0 * z).astype(np.float32)
-    assert aortic_calibres(tube, grid, (0.0, 80.0)) == {}
-    assert aortic_calibres(np.full(grid.shape, -1, np.float32), grid, (0.0, 80.0)) == {}
