@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from dicom_io.study import Volume
 from expert_models.ct_chest import STEEP, CtChest
-from expert_models.ct_chest_parts import LESIONS, SIDES
+from expert_models.ct_chest_parts import LESIONS
 from expert_models.ct_grid import on_source
 from expert_models.ct_lungs import find_lungs
 from expert_models.ct_paste import read_ct
@@ -51,13 +51,13 @@ def evaluate_painted(pack: Path, progress: Progress | None = None, expert: CtChe
         if not (pack / name / "image.nii.gz").is_file():
             continue
         volume = read_ct(pack / name / "image.nii.gz")
-        lungs = find_lungs(volume)
-        is_read = bool(lungs.sides) and expert.look(volume, lungs).doubt is None
-        values.setdefault("assessed", []).append((float(is_read), patient))
-        for (label, _), (said, _) in read(expert, volume).items() if is_read else ():
+        plain = read(expert, volume)
+        values.setdefault("assessed", []).append((float(bool(plain)), patient))
+        for (label, _), (said, _) in plain.items():
             values.setdefault(f"{label}/specificity", []).append((float(said is Presence.NOT_ASSESSED), patient))
         for painted in lesions_in(volume):
-            said, found = read(expert, painted.volume)[painted.label, painted.side]
+            unread = (Presence.NOT_ASSESSED, np.zeros(volume.shape, bool))
+            said, found = read(expert, painted.volume).get((painted.label, painted.side), unread)
             told = (f"{painted.label}/sensitivity", float(said is Presence.INDETERMINATE))
             overlap = (f"{painted.label}/dice", dice(found, painted.mask))
             for what, value in (told, overlap):
@@ -115,19 +115,19 @@ def paint(volume: Volume, lung: Mask, label: str, side: Side, share: float) -> P
 
 
 def read(expert: CtChest, volume: Volume) -> dict[tuple[str, Side], tuple[Presence, Mask]]:
-    """What the expert says of every label on either side, and where on the voxels of the volume it sees it."""
+    """What the expert says of every label on either side, and where on the voxels of the volume it sees it.
+
+    Empty where no lungs were found, or its outlines do not agree with them.
+    """
     lungs = find_lungs(volume)
-    parts = expert.look(volume, lungs) if lungs.sides else None
+    if not lungs.sides:
+        return {}
+    parts = expert.look(volume, lungs)
     answers: dict[tuple[str, Side], tuple[Presence, Mask]] = {}
-    for label in LESIONS:
-        for side in SIDES:
-            found = np.zeros(volume.shape, bool)
-            said = Presence.NOT_ASSESSED
-            if parts is not None and not parts.doubt:
-                lesion = parts.lesions[label, side]
-                said = expert.presence(label, lesion)
-                if (lesion.logits > 0).any():
-                    box, native = on_source(np.clip(lesion.logits, -STEEP, STEEP), 0.0, parts.grid, volume)
-                    found[box.slices] = native
-            answers[label, side] = said, found
+    for (label, side), lesion in () if parts.doubt else parts.lesions.items():
+        found = np.zeros(volume.shape, bool)
+        if (lesion.logits > 0).any():
+            box, native = on_source(np.clip(lesion.logits, -STEEP, STEEP), 0.0, parts.grid, volume)
+            found[box.slices] = native
+        answers[label, side] = expert.presence(label, lesion), found
     return answers
