@@ -113,7 +113,7 @@ class ChestRadiograph:
                 Presence.PRESENT,
                 self.tag,
                 side=labels[name].side,
-                regions=(_region(series, outlines[name], masks),),
+                regions=(region_of(series, outlines[name], masks),),
             )
             for number, name in enumerate(names, 1)
         ]
@@ -176,7 +176,8 @@ def centre(mask: npt.NDArray[np.bool_]) -> tuple[float, float]:
     return float(rows @ np.arange(len(rows)) / total), float(columns @ np.arange(len(columns)) / total)
 
 
-def _region(series: Series, mask: npt.NDArray[np.bool_], masks: Masks) -> Region:
+def region_of(series: Series, mask: npt.NDArray[np.bool_], masks: Masks) -> Region:
+    """The region of a mask (rows, columns) of a radiograph, which is not empty; the mask is kept in masks."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = Box((0, int(rows[0]), int(columns[0])), (1, int(rows[-1]) + 1, int(columns[-1]) + 1))
     return Region(series.uid, box, series.source[0], masks.save(np.ascontiguousarray(mask[None][box.slices])))

@@ -19,6 +19,10 @@ LOWER_LOBE = Code("90572001", "SCT", "Lower lobe of lung")
 AORTA = Code("15825003", "SCT", "Aorta")
 PLEURA = Code("3120008", "SCT", "Pleural structure")
 CHEST = Code("816094009", "SCT", "Chest")
+AIRWAYS = Code("110726009", "SCT", "Trachea and bronchus")
+CLAVICLE = Code("51299004", "SCT", "Clavicle")
+RIB = Code("113197003", "SCT", "Rib")
+DIAPHRAGM = Code("5798000", "SCT", "Diaphragm")
 
 # Findings
 CARDIOMEGALY = Code("8186001", "SCT", "Cardiomegaly")
@@ -31,6 +35,22 @@ LUNG_OPACITY = Code("112001", "DCM", "Opacity")  # of the lung: CID 6104; no ter
 ATELECTASIS = Code("46621007", "SCT", "Atelectasis")
 PULMONARY_EDEMA = Code("19242006", "SCT", "Pulmonary edema")
 EMPHYSEMA = Code("87433001", "SCT", "Pulmonary emphysema")
+
+# Devices. Nasogastric tube: SCT as HL7's value set deliverydevice-code has it; the others as pydicom lists them.
+LINES_AND_DEVICES = Code("lines-and-devices", "99WETREAD", "Lines and devices")  # as a whole, where none is told
+ENDOTRACHEAL_TUBE = Code("26412008", "SCT", "Endotracheal tube")
+NASOGASTRIC_TUBE = Code("17102003", "SCT", "Nasogastric tube")
+CENTRAL_VENOUS_CATHETER = Code("52124006", "SCT", "Central venous catheter")
+CHEST_TUBE = Code("112173", "DCM", "Chest tube")
+PACEMAKER = Code("14106009", "SCT", "Cardiac pacemaker")
+STERNAL_WIRE = Code("sternal-wire", "99WETREAD", "Sternal wire")
+ECG_LEAD = Code("ecg-lead", "99WETREAD", "ECG lead")
+DEVICES = frozenset(
+    {
+        *(ENDOTRACHEAL_TUBE, NASOGASTRIC_TUBE, CENTRAL_VENOUS_CATHETER, CHEST_TUBE, PACEMAKER, STERNAL_WIRE, ECG_LEAD),
+        LINES_AND_DEVICES,
+    }
+)
 
 # Attributes of a nodule. RadLex as two public lung nodule models have it (openimagingdata/CDEStaging, and the solidity
 # value set of Philips' AIR guide): RID46010 with RID5741, RID46011, RID46016. The rest is as pydicom lists it.
@@ -51,6 +71,9 @@ PICTURE_FITNESS = Code("picture-fitness", "99WETREAD", "Fitness of the picture f
 CARDIOTHORACIC_RATIO = Code("cardiothoracic-ratio", "99WETREAD", "Cardiothoracic ratio")
 CARDIAC_DIAMETER = Code("cardiac-diameter", "99WETREAD", "Transverse cardiac diameter")
 THORACIC_DIAMETER = Code("thoracic-diameter", "99WETREAD", "Internal transverse thoracic diameter")
+LEFTWARD_SHIFT = Code("leftward-tracheal-shift", "99WETREAD", "Leftward tracheal shift")
+RIGHTWARD_SHIFT = Code("rightward-tracheal-shift", "99WETREAD", "Rightward tracheal shift")
+TIP_ABOVE_CARINA = Code("tip-above-carina", "99WETREAD", "Tip above the carina")  # below 0: below it
 VOLUME = Code("118565006", "SCT", "Volume")
 LONG_AXIS = Code("103339001", "SCT", "Long axis")
 SHORT_AXIS = Code("103340004", "SCT", "Short axis")
