@@ -92,7 +92,7 @@ class Segmenter:
         """
         rows, columns = self.card.input.size
         frame, box = network_input(picture, (rows, columns))
-        first, second = self.probabilities(frame), _resized(self.probabilities(_resized(frame, SMALLER)), 1 / SMALLER)
+        first, second = self.probabilities(frame), resized(self.probabilities(resized(frame, SMALLER)), 1 / SMALLER)
         maps = {
             label.name: (one + other) / 2 for label, one, other in zip(self.card.labels, first, second, strict=True)
         }
@@ -112,7 +112,7 @@ class Segmenter:
         return found
 
 
-def _resized(picture: Frame, factor: float) -> Frame:
+def resized(picture: Frame, factor: float) -> Frame:
     """A frame (..., rows, columns) scaled about its middle in a frame of the same size; black around it."""
     rows, columns = picture.shape[-2:]
     step = 1 / factor

@@ -24,8 +24,12 @@ NOUNS = {
     codes.PULMONARY_EDEMA: "pulmonary edema",
     codes.LUNG: "lung",
     codes.HEART: "heart",
+    codes.AIRWAYS: "trachea",
+    codes.RIB: "ribs",
 }
-COUNTABLE = frozenset({codes.LUNG_NODULE, codes.LUNG_MASS, codes.PLEURAL_EFFUSION, codes.PNEUMOTHORAX})
+COUNTABLE = frozenset(
+    {codes.LUNG_NODULE, codes.LUNG_MASS, codes.PLEURAL_EFFUSION, codes.PNEUMOTHORAX, *codes.DEVICES}
+) - {codes.LINES_AND_DEVICES}
 IN_THE_LUNG = frozenset(
     {
         *(codes.LUNG_NODULE, codes.LUNG_MASS, codes.LUNG_OPACITY),

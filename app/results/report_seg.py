@@ -26,7 +26,7 @@ from app.results.errors import ResultRefused
 from app.results.record import Record
 from app.results.words import PRODUCT, title_of
 from dicom_io.study import Series
-from expert_models.codes import ANATOMY
+from expert_models.codes import ANATOMY, DEVICES
 from expert_models.finding import Finding
 
 BoolVolume = npt.NDArray[np.bool_]
@@ -152,6 +152,14 @@ def source_images(record: Record, series: Series, first: int, last: int) -> list
     return [record.sources[uid] for uid in uids]
 
 
+def category_of(finding: Finding) -> Code:
+    """What kind of thing it is, of CID 7150: an organ, something put into the patient, or a lesion."""
+    if finding.concept in ANATOMY:
+        return dicom_codes.SCT.AnatomicalStructure
+    is_device = finding.concept in DEVICES
+    return dicom_codes.SCT.PhysicalObject if is_device else dicom_codes.SCT.MorphologicallyAbnormalStructure
+
+
 def described(record: Record, segment: Segment) -> hd.seg.SegmentDescription:
     """What a segment is, who drew it, and how it is tracked."""
     finding = segment.finding
@@ -160,9 +168,7 @@ def described(record: Record, segment: Segment) -> hd.seg.SegmentDescription:
     description = hd.seg.SegmentDescription(
         segment_number=segment.number,
         segment_label=title_of(finding)[:64],
-        segmented_property_category=(
-            dicom_codes.SCT.AnatomicalStructure if is_organ else dicom_codes.SCT.MorphologicallyAbnormalStructure
-        ),
+        segmented_property_category=category_of(finding),
         segmented_property_type=concept(finding.concept),
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(

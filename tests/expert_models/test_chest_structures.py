@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dicom_io.study import Geometry, Modality, Series, Volume
+from expert_models.card import Card, packaged_card
+from expert_models.chest_structures import CARD, DEVICES, ChestStructures, Structures
+from expert_models.codes import (
+    AIRWAYS,
+    CENTRAL_VENOUS_CATHETER,
+    CLAVICLE,
+    DIAPHRAGM,
+    ENDOTRACHEAL_TUBE,
+    LEFTWARD_SHIFT,
+    LINES_AND_DEVICES,
+    MILLIMETER,
+    PIXEL,
+    RIB,
+    RIGHTWARD_SHIFT,
+    TIP_ABOVE_CARINA,
+)
+from expert_models.evaluate_radiographs import MaskShelf
+from expert_models.finding import Code, Finding, Presence, Side
+from expert_models.measure import middle_of_row, midpoint_between
+from expert_models.preprocess import Letterbox
+from expert_models.segment import SMALLER, resized
+
+SIZE = 384
+Masks = dict[str, np.ndarray]
+
+
+def block(rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[rows[0] : rows[1], columns[0] : columns[1]] = True
+    return mask
+
+
+def chest(**more: np.ndarray) -> Masks:
+    """A chest of rectangles: the clavicles' inner ends are columns 179 and 210, rows 60 to 65, the carina (160, 200)."""
+    return {
+        "right lung": block((60, 280), (70, 180)),
+        "left lung": block((60, 280), (215, 320)),
+        "heart": block((180, 290), (170, 260)),
+        "airways": block((30, 160), (196, 205)),
+        "ribs": block((70, 76), (70, 320)),
+        "right clavicle": block((60, 66), (90, 180)),
+        "left clavicle": block((60, 66), (210, 300)),
+        "abdomen": block((285, 384), (60, 330)),
+        "carina": block((155, 166), (195, 206)),
+        **{name.replace("_", " "): mask for name, mask in more.items()},
+    }
+
+
+class Seeing(nn.Module):
+    """Answers with given masks, shrunk where it is asked about the smaller copy of a picture."""
+
+    def __init__(self, card: Card, masks: Masks) -> None:
+        super().__init__()
+        blank = np.zeros((SIZE, SIZE), bool)
+        self.known = np.stack([masks.get(label.name, blank) for label in card.labels]).astype(np.float32)
+        self.asked = 0
+
+    def forward(self, frame: Tensor) -> Tensor:
+        self.asked += 1
+        shown = self.known if self.asked % 2 else resized(self.known, SMALLER)
+        return torch.from_numpy((shown - 0.5) * 40)[None]
+
+
+@pytest.fixture(scope="module")
+def card() -> Card:
+    return packaged_card(CARD)
+
+
+def examined(card: Card, masks: Masks, *, calibrated: bool = True) -> list[Finding]:
+    """On a picture of 768 x 768 pixels of 0.5 mm, so that a pixel of the frame is 1 mm."""
+    picture = np.tile(np.linspace(0, 1, 768, dtype=np.float32), (768, 1))
+    geometry = Geometry(np.diag([1.0, 0.5, 0.5, 1.0]), is_calibrated=calibrated)
+    series = Series("1.1", Modality.DX, Volume(picture[None], geometry), ("1.1.1",), view="AP")
+    return list(ChestStructures(card=card, network=Seeing(card, masks)).examine(series, MaskShelf()))
+
+
+def one(findings: list[Finding], concept: Code, side: Side | None = None) -> Finding:
+    (found,) = [each for each in findings if each.concept == concept and each.side is side]
+    return found
+
+
+def test_organs_are_outlined_where_they_are(card: Card) -> None:
+    findings = examined(card, chest())
+    places = {
+        (AIRWAYS, None): (60, 320, 392, 410),
+        (RIB, None): (140, 152, 140, 640),
+        (CLAVICLE, Side.RIGHT): (120, 132, 180, 360),
+        (CLAVICLE, Side.LEFT): (120, 132, 420, 600),
+    }
+    for (concept, side), (top, bottom, left, right) in places.items():
+        finding = one(findings, concept, side)
+        box = finding.regions[0].box
+        assert finding.presence is Presence.PRESENT
+        assert [*box.start[1:], *box.stop[1:]] == pytest.approx([top, left, bottom, right], abs=2)
+    diaphragm = one(findings, DIAPHRAGM).regions[0].box
+    assert (diaphragm.start[1] + diaphragm.stop[1]) / 2 == pytest.approx(2 * 285, abs=2), (
+        "the upper edge of the abdomen"
+    )
+
+
+def test_the_trachea_is_measured_from_between_the_clavicles(card: Card) -> None:
+    """By hand: the middle is column (179 + 210) / 2 = 194.5, the trachea's is 200: 5.5 mm, to the patient's left."""
+    shift = one(examined(card, chest()), AIRWAYS).measurement(LEFTWARD_SHIFT)
+    assert shift is not None
+    assert shift.value == pytest.approx(5.5, abs=0.3)
+    assert shift.unit == MILLIMETER
+    (line,) = shift.lines
+    assert [line.start[2], line.stop[2]] == pytest.approx([2 * 194.5 + 0.5, 2 * 200 + 0.5], abs=1)
+    moved = chest(airways=block((30, 160), (186, 195)))
+    other = one(examined(card, moved), AIRWAYS).measurement(RIGHTWARD_SHIFT)
+    assert other is not None
+    assert other.value == pytest.approx(4.5, abs=0.3)
+
+
+def test_a_tube_ends_above_the_carina_or_below_it(card: Card) -> None:
+    """By hand: rows 129 and 160, 31 mm; and a tube that ends in row 179, 19 mm below."""
+    for stop, height in ((130, 31.0), (180, -19.0)):
+        findings = examined(card, chest(endotracheal_tube=block((20, stop), (198, 203))))
+        tube = one(findings, ENDOTRACHEAL_TUBE)
+        tip = tube.measurement(TIP_ABOVE_CARINA)
+        assert tube.presence is Presence.INDETERMINATE
+        assert tube.probability is None
+        assert tip is not None
+        assert tip.value == pytest.approx(height, abs=0.6)
+        assert not [each for each in findings if each.concept == LINES_AND_DEVICES]
+
+
+def test_lengths_are_in_pixels_where_the_spacing_is_unknown(card: Card) -> None:
+    findings = examined(card, chest(endotracheal_tube=block((20, 130), (198, 203))), calibrated=False)
+    tip = one(findings, ENDOTRACHEAL_TUBE).measurement(TIP_ABOVE_CARINA)
+    assert tip is not None
+    assert tip.unit == PIXEL
+    assert tip.value == pytest.approx(62, abs=1.2)
+
+
+def test_where_no_device_shows_a_strong_sign_none_was_assessed(card: Card) -> None:
+    untold = one(examined(card, chest()), LINES_AND_DEVICES)
+    assert untold.presence is Presence.NOT_ASSESSED
+    deaf = replace(card, calibration={**card.calibration, "central_line_alarm": 1.01})
+    line = chest(central_line=block((60, 200), (190, 192)))
+    assert [e.presence for e in examined(card, line) if e.concept == CENTRAL_VENOUS_CATHETER] == [
+        Presence.INDETERMINATE
+    ]
+    assert not [each for each in examined(deaf, line) if each.concept == CENTRAL_VENOUS_CATHETER]
+
+
+def test_a_few_bright_pixels_are_no_sign() -> None:
+    """By hand: the surest 60 pixels count, and thirty of them are nothing."""
+    shown = np.zeros((SIZE, SIZE), np.float32)
+    shown[100, 100:130] = 1.0
+    read = Structures({DEVICES[0]: shown}, Letterbox((SIZE, SIZE), (SIZE, SIZE)))
+    assert read.score(DEVICES[0]) == pytest.approx(0.5)
+
+
+def test_specks_are_left_out() -> None:
+    shown = np.zeros((SIZE, SIZE), np.float32)
+    shown[100, 100:160] = 1.0
+    shown[300:303, 20:23] = 1.0
+    read = Structures({"ribs": shown}, Letterbox((SIZE, SIZE), (SIZE, SIZE)))
+    assert np.argwhere(read.mask("ribs")).tolist() == [[100, column] for column in range(100, 160)]
+
+
+def test_a_picture_without_lungs_is_not_assessed(card: Card) -> None:
+    nothing = {name: mask for name, mask in chest().items() if "lung" not in name}
+    findings = examined(card, nothing)
+    assert {each.presence for each in findings} == {Presence.NOT_ASSESSED}
+    assert [each.concept for each in findings] == [AIRWAYS, CLAVICLE, RIB, DIAPHRAGM, LINES_AND_DEVICES]
+
+
+def test_what_is_not_seen_is_not_assessed_alone(card: Card) -> None:
+    findings = examined(card, {name: mask for name, mask in chest().items() if name not in ("ribs", "carina")})
+    assert one(findings, RIB).presence is Presence.NOT_ASSESSED
+    assert one(findings, AIRWAYS).measurements == (), "without a carina nothing says where to measure"
+
+
+def test_there_is_no_middle_without_both_clavicles() -> None:
+    bone = block((60, 66), (90, 180))
+    assert midpoint_between(bone, block((0, 0), (0, 0))) is None
+    assert midpoint_between(bone, block((70, 80), (210, 300))) == (pytest.approx((62.5 + 74.5) / 2), 194.5)
+    assert middle_of_row(bone, 200) is None
+    assert middle_of_row(bone, 62.4) == pytest.approx(134.5)
