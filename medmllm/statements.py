@@ -44,7 +44,7 @@ def not_assessed(findings: Sequence[Finding]) -> Iterator[Sentence]:
             groups.setdefault((wording.expert(finding.expert), wording.clause(finding.reason)), []).append(finding)
     for (expert, reason), group in groups.items():
         names = unique(named(each) for each in organs_first(group))
-        verb = "was" if len(names) == 1 else "were"
+        verb = "were" if wording.are_many(names, group) else "was"
         text = f"{wording.upper_first(wording.listed(names))} {verb} not assessed by {expert}: {reason}."
         yield _sentence(text, group)
 
@@ -146,9 +146,9 @@ def _organs(organs: Sequence[Finding]) -> Iterator[Sentence]:
             yield _sentence(f"The {wording.sided(organ)} measures: {wording.measured(organ.measurements)}.", [organ])
     outlined = [each for each in present if not each.measurements]
     if outlined:
-        verb = "is" if len(unique(named(each) for each in outlined)) == 1 else "are"
-        names = wording.listed(unique(named(each) for each in outlined))
-        yield _sentence(f"{wording.upper_first(names)} {verb} outlined on the images.", outlined)
+        names = unique(named(each) for each in outlined)
+        verb = "are" if wording.are_many(names, outlined) else "is"
+        yield _sentence(f"{wording.upper_first(wording.listed(names))} {verb} outlined on the images.", outlined)
     for organ in organs:
         if organ.presence is Presence.INDETERMINATE:
             yield _sentence(f"The {wording.sided(organ)} could not be outlined with confidence.", [organ])

@@ -30,6 +30,7 @@ NOUNS = {
 COUNTABLE = frozenset(
     {codes.LUNG_NODULE, codes.LUNG_MASS, codes.PLEURAL_EFFUSION, codes.PNEUMOTHORAX, *codes.DEVICES}
 ) - {codes.LINES_AND_DEVICES}
+PLURAL = frozenset({codes.RIB, codes.LINES_AND_DEVICES})
 IN_THE_LUNG = frozenset(
     {
         *(codes.LUNG_NODULE, codes.LUNG_MASS, codes.LUNG_OPACITY),
@@ -51,6 +52,7 @@ UNITS = {
     codes.HOUNSFIELD_UNIT: "HU",
     codes.PIXEL: "pixels",
     codes.DAY: "days",
+    codes.DEGREE: "degrees",
     codes.RATIO: "",
 }
 QUANTITIES = {  # measurements whose coded meaning is no running text
@@ -136,6 +138,11 @@ def place(finding: Finding) -> str:
     return f"at the {side.value} {site}" if side else f"at the {site}"
 
 
+def are_many(names: Sequence[str], findings: Sequence[Finding]) -> bool:
+    """Whether the names of these findings, each once, take a verb in the plural."""
+    return len(names) > 1 or any(each.concept in PLURAL for each in findings)
+
+
 def thing(finding: Finding) -> str:
     """The finding as a noun phrase: "right pleural effusion", "part-solid nodule in the right upper lobe"."""
     where = place(finding)
@@ -159,7 +166,7 @@ def number(value: float, unit: Code) -> str:
         text = f"{value:.{0 if abs(value) >= 10 else 1}f}"
     elif unit == codes.DAY:
         return plural(round(value), "day")
-    elif unit in (codes.HOUNSFIELD_UNIT, codes.PIXEL):
+    elif unit in (codes.HOUNSFIELD_UNIT, codes.PIXEL, codes.DEGREE):
         text = f"{value:.0f}"
     else:
         text = f"{value:.3g}"

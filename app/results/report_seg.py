@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes as dicom_codes
+from pydicom.sr.coding import Code as PydicomCode
 
 from app.results.coded import (
     SERIES_NUMBERS,
@@ -152,12 +153,14 @@ def source_images(record: Record, series: Series, first: int, last: int) -> list
     return [record.sources[uid] for uid in uids]
 
 
-def category_of(finding: Finding) -> Code:
+def category_of(finding: Finding) -> PydicomCode:
     """What kind of thing it is, of CID 7150: an organ, something put into the patient, or a lesion."""
+    category: PydicomCode = dicom_codes.SCT.MorphologicallyAbnormalStructure
     if finding.concept in ANATOMY:
-        return dicom_codes.SCT.AnatomicalStructure
-    is_device = finding.concept in DEVICES
-    return dicom_codes.SCT.PhysicalObject if is_device else dicom_codes.SCT.MorphologicallyAbnormalStructure
+        category = dicom_codes.SCT.AnatomicalStructure
+    elif finding.concept in DEVICES:
+        category = dicom_codes.SCT.PhysicalObject
+    return category
 
 
 def described(record: Record, segment: Segment) -> hd.seg.SegmentDescription:

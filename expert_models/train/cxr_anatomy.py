@@ -123,7 +123,7 @@ def fit(
         torch.manual_seed(plan.seed * 1_000_003 + step)  # stochastic depth draws from torch's own generator
         with half_precision(device, depthwise=True):
             logits = network(pictures.contiguous(memory_format=torch.channels_last))
-        loss = segmentation_loss(logits.float(), masks, known)
+        loss = segmentation_loss(logits.float().contiguous(), masks, known)  # with channels last ten times as slow
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 3.0)

@@ -26,7 +26,7 @@ from expert_models.train.structure_films import CHANNELS, DEVICES, FRAME, Film, 
 
 PHANTOMS = range(900)
 PLAN = Plan(
-    steps=2000, seed=3, rate=1.5e-3, size=FRAME[0], shares={"phantom": 9, "whole": 2, "lungs": 1}, average=0.995
+    steps=2000, seed=3, rate=1.2e-3, size=FRAME[0], shares={"phantom": 6, "whole": 1, "lungs": 1}, average=0.995
 )
 
 

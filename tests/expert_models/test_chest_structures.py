@@ -41,7 +41,7 @@ def block(rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
 
 
 def chest(**more: np.ndarray) -> Masks:
-    """A chest of rectangles: the clavicles' inner ends are columns 179 and 210, rows 60 to 65, the carina (160, 200)."""
+    """A chest of rectangles: the inner ends of the clavicles are columns 179 and 210, the carina is at (160, 200)."""
     return {
         "right lung": block((60, 280), (70, 180)),
         "left lung": block((60, 280), (215, 320)),
