@@ -149,6 +149,10 @@ class ChestStructures:
             return reason
         return Structures(maps, box)
 
+    def is_told(self, read: Structures, device: str) -> bool:
+        """Whether the sign of a device is strong enough to tell it."""
+        return read.score(device) >= self.card.calibration[f"{device.lower().replace(' ', '_')}_alarm"]
+
     def _organs(self, read: Structures, series: Series, masks: Masks) -> Iterator[Finding]:
         found = {name: read.mask(name) for name in ORGANS} | {DIAPHRAGM_FROM: read.diaphragm()}
         for name, mask in found.items():
@@ -168,11 +172,8 @@ class ChestStructures:
 
     def _devices(self, read: Structures, series: Series, masks: Masks) -> Iterator[Finding]:
         for name in DEVICES:
-            alarm = self.card.calibration.get(f"{name.lower().replace(' ', '_')}_alarm")
-            if alarm is None or read.score(name) < alarm:
-                continue
             at_source = read.at_source(read.mask(name))
-            if not at_source.any():
+            if not self.is_told(read, name) or not at_source.any():
                 continue
             code = self.card.label(name).code
             finding = Finding(

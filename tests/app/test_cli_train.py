@@ -24,7 +24,7 @@ print(faults() - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt")
 def test_memory_that_a_step_freed_is_not_asked_for_again() -> None:
-    """Page faults of five arrays of 100 MB after a first one: none, where glibc by itself takes at least one in 2 MB."""
+    """Page faults of five arrays of 100 MB after a first one: none, where glibc by itself takes one in 2 MB or more."""
     counts = {}
     for held in (False, True):
         ran = subprocess.run(
