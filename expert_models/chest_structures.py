@@ -172,8 +172,10 @@ class ChestStructures:
 
     def _devices(self, read: Structures, series: Series, masks: Masks) -> Iterator[Finding]:
         for name in DEVICES:
+            if not self.is_told(read, name):
+                continue
             at_source = read.at_source(read.mask(name))
-            if not self.is_told(read, name) or not at_source.any():
+            if not at_source.any():
                 continue
             code = self.card.label(name).code
             finding = Finding(
@@ -212,10 +214,10 @@ class ChestStructures:
         """A length between two points of the frame, in mm where the spacing is known and in pixels where it is not."""
         ends = read.box.to_source([start, stop])
         geometry = series.volume.geometry
-        unit, size = (MILLIMETER, geometry.spacing_mm[2]) if geometry.is_calibrated else (PIXEL, 1.0)
+        unit, size = (MILLIMETER, geometry.spacing_mm[1:]) if geometry.is_calibrated else (PIXEL, (1.0, 1.0))
         (a, b), (c, d) = ends.tolist()
         line = Line(series.uid, (0.0, a, b), (0.0, c, d), series.source[0])
-        return Measurement(code, float(np.hypot(a - c, b - d)) * size, unit, (line,))
+        return Measurement(code, float(np.hypot((a - c) * size[0], (b - d) * size[1])), unit, (line,))
 
     def _loaded(self) -> Segmenter:
         # Here and not above: naming the expert must not cost the seconds that torch and MONAI take to load.
