@@ -15,8 +15,6 @@ from expert_models.codes import (
     CARDIAC_DIAMETER,
     CARDIOMEGALY,
     CARDIOTHORACIC_RATIO,
-    COSTOPHRENIC_ANGLE,
-    DEGREE,
     HEART,
     LUNG,
     LUNG_AREA_RATIO,
@@ -27,7 +25,7 @@ from expert_models.codes import (
 )
 from expert_models.finding import Box, Code, ExpertTag, Finding, Line, Measurement, Presence, Region
 from expert_models.input_check import refuses_radiograph
-from expert_models.measure import Mask, Width, costophrenic_angle, horizontal_width, probability_above
+from expert_models.measure import Mask, Width, horizontal_width, probability_above
 from expert_models.once import Once
 from expert_models.ports import Masks
 
@@ -106,11 +104,13 @@ class ChestRadiograph:
         return sum(by_view.values()) / 2
 
     def _lungs(self, series: Series, outlines: Mapping[str, Mask], masks: Masks) -> list[Finding]:
-        """Both lungs, each with its costophrenic angle where it has one, the left one with the ratio of their areas."""
+        """Both lungs, each with its area relative to that of the other."""
         right, left = self._anatomy(series, outlines, masks, ("right lung", "left lung"))
-        ratio = Measurement(LUNG_AREA_RATIO, float(outlines["left lung"].sum() / outlines["right lung"].sum()), RATIO)
-        angles = [_angle(series, outlines[f"{side} lung"], is_right=side == "right") for side in ("right", "left")]
-        return [replace(right, measurements=angles[0]), replace(left, measurements=(*angles[1], ratio))]
+        ratio = float(outlines["right lung"].sum() / outlines["left lung"].sum())
+        return [
+            replace(lung, measurements=(Measurement(LUNG_AREA_RATIO, value, RATIO),))
+            for lung, value in ((right, ratio), (left, 1 / ratio))
+        ]
 
     def _anatomy(
         self, series: Series, outlines: Mapping[str, npt.NDArray[np.bool_]], masks: Masks, names: Sequence[str]
@@ -208,17 +208,6 @@ def _measured(
         Measurement(THORACIC_DIAMETER, thoracic.pixels * length, unit, lines[1:]),
     )
     return diameters, Measurement(CARDIOTHORACIC_RATIO, cardiac.pixels / thoracic.pixels, RATIO, lines)
-
-
-def _angle(series: Series, lung: Mask, *, is_right: bool) -> tuple[Measurement, ...]:
-    """The costophrenic angle of a lung with its two sides; nothing where the outline has none."""
-    angle = costophrenic_angle(lung, is_right=is_right)
-    if angle is None:
-        return ()
-    sides = tuple(
-        Line(series.uid, (0.0, *angle.vertex), (0.0, *end), series.source[0]) for end in (angle.first, angle.second)
-    )
-    return (Measurement(COSTOPHRENIC_ANGLE, angle.degrees, DEGREE, sides),)
 
 
 def _line(series: Series, width: Width) -> Line:

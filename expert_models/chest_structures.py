@@ -1,13 +1,13 @@
 """The structures expert: airways, clavicles, ribs and diaphragm on a frontal chest radiograph, tubes, lines, implants.
 
 Nearly all that it knows comes from phantoms, so that a device is only ever told as possible, and only where its sign is
-stronger than on films without it. Where an endotracheal tube ends is measured from the carina, the trachea from the
-middle between the clavicles.
+stronger than on films without it. Where an endotracheal tube ends is measured from the carina, and the trachea from the
+middle between the clavicles where it lies further off than the measurement errs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,6 @@ from expert_models.codes import (
     AIRWAYS,
     CLAVICLE,
     DIAPHRAGM,
-    ENDOTRACHEAL_TUBE,
     LEFTWARD_SHIFT,
     LINES_AND_DEVICES,
     MILLIMETER,
@@ -33,7 +32,7 @@ from expert_models.codes import (
 )
 from expert_models.finding import Code, ExpertTag, Finding, Line, Measurement, Presence
 from expert_models.input_check import refuses_radiograph
-from expert_models.measure import Mask, middle_of_row, midpoint_between
+from expert_models.measure import Mask, horizontal_width, middle_of_row, midpoint_between
 from expert_models.once import Once
 from expert_models.ports import Masks
 
@@ -48,8 +47,9 @@ LUNGS_AND_HEART = ("right lung", "left lung", "heart")
 ORGANS = ("airways", "right clavicle", "left clavicle", "ribs")
 DIAPHRAGM_FROM = "abdomen"  # whose upper edge it is
 CARINA = "carina"
+TUBE = "endotracheal tube"
 DEVICES = (
-    "endotracheal tube",
+    TUBE,
     "nasogastric tube",
     "central line",
     "chest drain",
@@ -57,10 +57,11 @@ DEVICES = (
     "sternal wires",
     "ECG leads",
 )
-LEAST_ORGAN = 20  # pixels of the frame that an outline must have
 EDGE = 1.5  # frame pixels to either side of the diaphragm's line
-SIGN_PIXELS = 60  # of the frame: the surest ones, whose mean is a device's score; a thin line of 6 cm has as many
-SPECK = 12  # frame pixels below which a part of a device is left out
+LEAST_SURE = 0.2  # probability below which a pixel says nothing of a device
+SPECK = 12  # frame pixels below which a part of a structure is left out
+END = 24  # frame pixels above a tube's lowest point, where its width is read
+TOO_LOW = 0.18  # of the lungs' width, about 5 cm: no endotracheal tube ends that far below the carina
 
 UNTOLD = (
     "the network learned devices from phantoms alone, so only strong signs of one are told, as possible; none was seen"
@@ -69,25 +70,37 @@ UNTOLD = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Structures:
-    """One picture read. maps: (H, W) in [0, 1] by label, in the frame. box: the way back."""
+    """One picture read. maps: (H, W) in [0, 1] by label, in the frame; thresholds by label. box: the way back."""
 
-    maps: dict[str, npt.NDArray[np.float32]]
+    maps: Mapping[str, npt.NDArray[np.float32]]
+    thresholds: Mapping[str, float]
     box: Letterbox
 
     def score(self, device: str) -> float:
-        """How strong the sign of a device is, in [0, 1]."""
-        return float(np.sort(self.maps[device], axis=None)[-SIGN_PIXELS:].mean())
+        """How strong the sign of a device is: the pixels of the frame that it takes, as far as the network is sure."""
+        shown = self.maps[device]
+        return float(shown[shown >= LEAST_SURE].sum())
 
     def mask(self, label: str) -> Mask:
         """Where a structure is in the frame, without specks."""
-        numbered, _ = ndimage.label(self.maps[label] > 0.5, np.ones((3, 3)))
+        numbered, sizes = self._parts(label)
+        return np.asarray((sizes >= SPECK)[numbered])
+
+    def part(self, label: str) -> Mask:
+        """The largest connected part of a structure in the frame; empty where there are specks alone."""
+        numbered, sizes = self._parts(label)
+        largest = int(sizes.argmax())
+        return np.asarray((numbered == largest) & (sizes[largest] >= SPECK))
+
+    def _parts(self, label: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        numbered, _ = ndimage.label(self.maps[label] > self.thresholds[label], np.ones((3, 3)))
         sizes = np.bincount(numbered.ravel())
         sizes[0] = 0
-        return np.asarray((sizes >= SPECK)[numbered])
+        return numbered, sizes
 
     def diaphragm(self) -> Mask:
         """The upper edge of the abdomen in the frame, as a band."""
-        below = self.mask(DIAPHRAGM_FROM)
+        below = self.part(DIAPHRAGM_FROM)
         columns = np.flatnonzero(below.any(axis=0))
         top = below[:, columns].argmax(axis=0)
         band = np.zeros(below.shape, bool)
@@ -95,17 +108,47 @@ class Structures:
         band[:, columns] = np.abs(rows - top) <= EDGE
         return band
 
-    def point(self, label: str) -> tuple[float, float] | None:
+    def centre(self, label: str) -> tuple[float, float] | None:
         """The (row, column) in the frame of a label that stands for a point; None where it is not seen."""
-        shown = np.where(self.mask(label), self.maps[label], 0)
-        if not shown.any():
+        part = self.part(label)
+        if not part.any():
             return None
-        row, column = ndimage.center_of_mass(shown)
+        row, column = ndimage.center_of_mass(part)
         return float(row), float(column)
+
+    @property
+    def width(self) -> float:
+        """Of both lungs together, in columns of the frame: what other lengths are held against."""
+        return horizontal_width(self.part("right lung") | self.part("left lung")).pixels
 
     def at_source(self, mask: Mask) -> Mask:
         """A mask of the frame at the picture's own resolution."""
         return np.asarray(self.box.lift(mask.astype(np.float32)) > 0.5)
+
+    def shift(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
+        """From the middle between the clavicles to the trachea, half way down to the carina: two (row, column)."""
+        carina = self.centre(CARINA)
+        airways, right, left = (self.part(name) for name in ORGANS[:3])
+        middle = midpoint_between(right, left)
+        if carina is None or middle is None or carina[0] <= middle[0]:
+            return None
+        row = (middle[0] + carina[0]) / 2
+        column = middle_of_row(airways, row)
+        return None if column is None else ((row, middle[1]), (row, column))
+
+    def tip(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
+        """From the end of an endotracheal tube straight to the level of the carina: two (row, column).
+
+        None where no tube or no carina is seen, and where the tube would end too far below for one. The outline was
+        learned from tubes with a round end, half as long as they are wide, which is taken off.
+        """
+        carina, tube = self.centre(CARINA), self.part(TUBE)
+        if carina is None or not tube.any():
+            return None
+        lowest = int(np.flatnonzero(tube.any(axis=1))[-1])
+        end = tube[max(0, lowest - END) : lowest + 1]
+        row, column = lowest - float(np.median(end.sum(axis=1))) / 2, float(np.nonzero(end)[1].mean())
+        return None if row > carina[0] + TOO_LOW * self.width else ((row, column), (carina[0], column))
 
 
 class ChestStructures:
@@ -138,6 +181,10 @@ class ChestStructures:
         read = self.read(np.asarray(series.volume.voxels[0], dtype=np.float32))
         if isinstance(read, str):
             return [Finding("f1", each, Presence.NOT_ASSESSED, self.tag, reason=read) for each in self.concepts]
+        return self.findings(read, series, masks)
+
+    def findings(self, read: Structures, series: Series, masks: Masks) -> list[Finding]:
+        """What a reading of the series' picture says."""
         devices = list(self._devices(read, series, masks))
         untold = Finding("f1", LINES_AND_DEVICES, Presence.NOT_ASSESSED, self.tag, reason=UNTOLD)
         return [*self._organs(read, series, masks), *(devices or [untold])]
@@ -145,30 +192,31 @@ class ChestStructures:
     def read(self, picture: npt.NDArray[np.float32]) -> Structures | str:
         """What the network sees on a picture (rows, columns) in [0, 1]; in one sentence why nothing is told."""
         outlined, maps, box = self._segmenter().outlined(picture, LUNGS_AND_HEART)
-        if reason := doubt_of_lungs(outlined, self.card.calibration):
+        limits = dict(self.card.calibration)
+        for name in ("smallest_lung", "smallest_heart"):  # of the picture, which need not fill the frame
+            limits[name] *= box.scale**2 * picture.size / maps[CARINA].size
+        if reason := doubt_of_lungs(outlined, limits):
             return reason
-        return Structures(maps, box)
+        return Structures(maps, {label.name: label.threshold for label in self.card.labels}, box)
 
     def is_told(self, read: Structures, device: str) -> bool:
         """Whether the sign of a device is strong enough to tell it."""
         return read.score(device) >= self.card.calibration[f"{device.lower().replace(' ', '_')}_alarm"]
 
     def _organs(self, read: Structures, series: Series, masks: Masks) -> Iterator[Finding]:
-        found = {name: read.mask(name) for name in ORGANS} | {DIAPHRAGM_FROM: read.diaphragm()}
-        for name, mask in found.items():
+        found = {name: read.mask(name) if name == "ribs" else read.part(name) for name in ORGANS}
+        for name, mask in (found | {DIAPHRAGM_FROM: read.diaphragm()}).items():
             label = self.card.label(name)
             concept = DIAPHRAGM if name == DIAPHRAGM_FROM else label.code
             at_source = read.at_source(mask)
-            if mask.sum() < LEAST_ORGAN or not at_source.any():
-                yield self._unseen(concept, f"no {name} could be outlined")
+            if not at_source.any():
+                reason = "it could not be outlined"
+                yield Finding("f1", concept, Presence.NOT_ASSESSED, self.tag, side=label.side, reason=reason)
                 continue
             region = region_of(series, at_source, masks)
             finding = Finding("f1", concept, Presence.PRESENT, self.tag, side=label.side, regions=(region,))
             shift = self._shift(read, series) if concept == AIRWAYS else None
             yield replace(finding, measurements=(shift,)) if shift else finding
-
-    def _unseen(self, concept: Code, reason: str) -> Finding:
-        return Finding("f1", concept, Presence.NOT_ASSESSED, self.tag, reason=reason)
 
     def _devices(self, read: Structures, series: Series, masks: Masks) -> Iterator[Finding]:
         for name in DEVICES:
@@ -181,32 +229,26 @@ class ChestStructures:
             finding = Finding(
                 "f1", code, Presence.INDETERMINATE, self.tag, regions=(region_of(series, at_source, masks),)
             )
-            tip = self._tip(read, series) if code == ENDOTRACHEAL_TUBE else None
+            tip = self._tip(read, series) if name == TUBE else None
             yield replace(finding, measurements=(tip,)) if tip else finding
 
     def _shift(self, read: Structures, series: Series) -> Measurement | None:
-        """How far the trachea lies from the middle between the clavicles, half way from them to the carina."""
-        carina = read.point(CARINA)
-        airways, right, left = (read.mask(name) for name in ORGANS[:3])
-        middle = midpoint_between(right, left)
-        if carina is None or middle is None:
+        """How far the trachea lies from the middle; None where that may be the measurement's own error."""
+        shift = read.shift()
+        if shift is None:
             return None
-        row = (middle[0] + carina[0]) / 2
-        column = middle_of_row(airways, row)
-        if column is None:
+        (_, middle), (_, column) = shift
+        if abs(column - middle) < self.card.calibration["least_shift"] * read.width:
             return None
-        code = LEFTWARD_SHIFT if column > middle[1] else RIGHTWARD_SHIFT
-        return self._length(read, series, code, (row, middle[1]), (row, column))
+        return self._length(read, series, LEFTWARD_SHIFT if column > middle else RIGHTWARD_SHIFT, *shift)
 
     def _tip(self, read: Structures, series: Series) -> Measurement | None:
         """How far above the carina an endotracheal tube ends."""
-        carina, tube = read.point(CARINA), read.mask(DEVICES[0])
-        if carina is None or not tube.any():
+        tip = read.tip()
+        if tip is None:
             return None
-        lowest = int(np.flatnonzero(tube.any(axis=1))[-1])
-        column = float(np.flatnonzero(tube[lowest]).mean())
-        made = self._length(read, series, TIP_ABOVE_CARINA, (lowest, column), (carina[0], column))
-        return replace(made, value=-made.value) if lowest > carina[0] else made
+        made = self._length(read, series, TIP_ABOVE_CARINA, *tip)
+        return replace(made, value=-made.value) if tip[0][0] > tip[1][0] else made
 
     def _length(
         self, read: Structures, series: Series, code: Code, start: tuple[float, float], stop: tuple[float, float]

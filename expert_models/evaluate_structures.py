@@ -3,7 +3,7 @@
 Real films are those of cxr_anatomy on which everything was drawn and from which this network learned neither airways
 nor devices: the held-out ones, and those training films that show a device. (Of the latter the anatomy network, from
 which this one starts, has seen the lungs.) Airways are scored on the held-out ones alone. A film that is not read
-scores a Dice of 0 and tells no device.
+scores a Dice of 0 and tells no device. An error is of what was measured, and beside it stands which share was.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from expert_models.chest_structures import DEVICES, ORGANS, ChestStructures, Structures
-from expert_models.codes import LEFTWARD_SHIFT, RIGHTWARD_SHIFT, TIP_ABOVE_CARINA
+from expert_models.chest_structures import CARINA, DEVICES, DIAPHRAGM_FROM, ORGANS, ChestStructures, Structures
 from expert_models.evaluate import Metric, Progress, bootstrapped, mean_metric
 from expert_models.evaluate_radiographs import MaskShelf, as_series, auroc, is_held_out
-from expert_models.finding import Finding
 from expert_models.measure import Mask, dice, middle_of_row, midpoint_between
 from expert_models.preprocess import Letterbox
 from expert_models.train.radiographs import drawn_bits, opened, rows_where
@@ -69,20 +67,22 @@ def evaluate_structures(
     tallies: dict[str, Tally] = {}
     scores: dict[str, list[tuple[float, bool, str]]] = {name: [] for name in DEVICES}
     for number, case in enumerate(islice(cases, limit), 1):
-        read = expert.read(case.picture)
+        series = as_series(case.picture, case.view)
+        read = None if expert.refuses(series) else expert.read(case.picture)
         known = None if isinstance(read, str) else read
-        _outlines(known, case, tallies)
-        findings = _findings(expert, case)
-        _lengths(known, findings, case, tallies)
-        for name in DEVICES:
-            if name in case.masks:
-                is_there = bool(case.masks[name].any())
-                code = expert.card.label(name).code
-                told = float(any(finding.concept == code for finding in findings))
-                kind = "sensitivity" if is_there else "false_alarms"
-                tallies.setdefault(f"{_named(name)}/{kind}", Tally()).add(told, case.patient)
-                tallies.setdefault(f"devices/{kind}", Tally()).add(told, case.patient)
-                scores[name].append((known.score(name) if known else 0.0, is_there, case.patient))
+        for name, value in (*_outlines(known, case), *_lengths(known, case)):
+            tallies.setdefault(name, Tally()).add(value, case.patient)
+        told = {each.concept for each in expert.findings(known, series, MaskShelf())} if known else set()
+        drawn = {name: bool(case.masks[name].any()) for name in DEVICES if name in case.masks}
+        for name, is_there in drawn.items():
+            right = float(expert.card.label(name).code in told)
+            kind = "sensitivity" if is_there else "false_alarms"
+            for what in (_named(name), "devices"):
+                tallies.setdefault(f"{what}/{kind}", Tally()).add(right, case.patient)
+            scores[name].append((known.score(name) if known else 0.0, is_there, case.patient))
+        if drawn and not any(drawn.values()):
+            false = float(bool(told & {expert.card.label(name).code for name in drawn}))
+            tallies.setdefault("devices/films_with_a_false_alarm", Tally()).add(false, case.patient)
         if progress and number % 10 == 0:
             progress(f"{number} films read for structures")
     metrics = [
@@ -148,41 +148,35 @@ def _auroc(name: str, cases: list[tuple[float, bool, str]]) -> Metric:
     )
 
 
-def _outlines(read: Structures | None, case: Case, tallies: dict[str, Tally]) -> None:
+def _outlines(read: Structures | None, case: Case) -> Iterator[tuple[str, float]]:
     for name in ORGANS:
         if name in case.masks and case.is_held_out:
-            mine = read.at_source(read.mask(name)) if read else np.zeros(case.picture.shape, bool)
-            tallies.setdefault(f"{_named(name)}/dice", Tally()).add(dice(mine, case.masks[name]), case.patient)
-    if read and "abdomen" in case.masks and case.mm:
-        gap = _edge_gap(read.at_source(read.mask("abdomen")), case.masks["abdomen"])
-        if gap is not None:
-            tallies.setdefault("diaphragm/abs_error_mm", Tally()).add(gap * case.mm, case.patient)
-    if read and case.carina and case.mm and (point := read.point("carina")):
-        box = Letterbox((case.picture.shape[0], case.picture.shape[1]), FRAME)
-        row, column = box.to_source(point)[0]
-        off = float(np.hypot(row - case.carina[0], column - case.carina[1])) * case.mm
-        tallies.setdefault("carina/abs_error_mm", Tally()).add(off, case.patient)
+            yield f"{_named(name)}/dice", dice(read.at_source(read.mask(name)), case.masks[name]) if read else 0.0
+    if case.mm:
+        true = case.masks[DIAPHRAGM_FROM]
+        mine = read.at_source(read.part(DIAPHRAGM_FROM)) if read else np.zeros(true.shape, bool)
+        both = mine.any(axis=0) & true.any(axis=0)
+        yield "diaphragm/found", float(both.sum() / true.any(axis=0).sum())
+        if both.any():
+            off = np.abs(mine[:, both].argmax(axis=0) - true[:, both].argmax(axis=0)).mean()
+            yield "diaphragm/abs_error_mm", float(off) * case.mm
 
 
-def _edge_gap(mine: Mask, true: Mask) -> float | None:
-    """The mean distance in rows of the upper edges of two masks, over the columns that both have."""
-    both = mine.any(axis=0) & true.any(axis=0)
-    if not both.any():
-        return None
-    return float(np.abs(mine[:, both].argmax(axis=0) - true[:, both].argmax(axis=0)).mean())
-
-
-def _findings(expert: ChestStructures, case: Case) -> tuple[Finding, ...]:
-    series = as_series(case.picture, case.view)
-    return () if expert.refuses(series) else tuple(expert.examine(series, MaskShelf()))
-
-
-def _lengths(read: Structures | None, findings: tuple[Finding, ...], case: Case, tallies: dict[str, Tally]) -> None:
-    measured = {each.code: each.value for finding in findings for each in finding.measurements}
-    if case.tip is not None and TIP_ABOVE_CARINA in measured:
-        error = abs(measured[TIP_ABOVE_CARINA] - case.tip) * case.mm
-        tallies.setdefault("tip_above_carina/abs_error_mm", Tally()).add(error, case.patient)
-    shift = measured.get(LEFTWARD_SHIFT, -measured[RIGHTWARD_SHIFT] if RIGHTWARD_SHIFT in measured else None)
-    if case.shift is not None and shift is not None:
-        error = abs(shift - case.shift) * case.mm
-        tallies.setdefault("tracheal_shift/abs_error_mm", Tally()).add(error, case.patient)
+def _lengths(read: Structures | None, case: Case) -> Iterator[tuple[str, float]]:
+    """Of phantoms, where a pixel's size is known: how far off each place and length is, and whether there is one."""
+    if not case.mm or case.carina is None:
+        return
+    box = Letterbox((case.picture.shape[0], case.picture.shape[1]), FRAME)
+    point = read.centre(CARINA) if read else None
+    yield "carina/found", float(point is not None)
+    if point:
+        yield "carina/abs_error_mm", float(np.hypot(*(box.to_source(point)[0] - case.carina))) * case.mm
+    for name, true, axis, made in (
+        ("tip_above_carina", case.tip, 0, read.tip() if read else None),
+        ("tracheal_shift", case.shift, 1, read.shift() if read else None),
+    ):
+        if true is not None:
+            yield f"{name}/measured", float(made is not None)
+            if made:
+                start, stop = box.to_source(made)
+                yield f"{name}/abs_error_mm", abs(float((stop - start)[axis]) - true) * case.mm

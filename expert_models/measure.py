@@ -44,57 +44,15 @@ def horizontal_width(mask: Mask) -> Width:
     return Width(float(row), left - 0.5, right + 0.5)
 
 
-@dataclass(frozen=True, slots=True)
-class Angle:
-    """An angle at a vertex between the lines to two other points, all (row, column)."""
-
-    vertex: tuple[float, float]
-    first: tuple[float, float]
-    second: tuple[float, float]
-
-    @property
-    def degrees(self) -> float:
-        """In [0, 180]."""
-        one, other = (np.subtract(each, self.vertex) for each in (self.first, self.second))
-        cosine = float(one @ other) / float(np.linalg.norm(one) * np.linalg.norm(other))
-        return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
-
-
-ARM = 1 / 8  # of the lung's height: how far from the vertex the two sides of a costophrenic angle are read
-
-
-def costophrenic_angle(lung: Mask, *, is_right: bool) -> Angle | None:
-    """Between the chest wall and the dome of the diaphragm, on a frontal film; None where the outline has no corner.
-
-    lung: (rows, columns), its outline, of the patient's right lung (at image left) or left. The vertex is its point
-    furthest down and out, along the diagonal; its sides go to the wall an eighth of the lung's height further up, and
-    to the dome as far further in. A blunted angle is wide. The definition is ours: textbooks give none in pixels.
-    """
-    columns = np.flatnonzero(lung.any(axis=0))
-    rows = np.flatnonzero(lung.any(axis=1))
-    if not columns.size:
-        return None
-    lowest = len(lung) - 1 - lung[::-1].argmax(axis=0)  # of each column of the lung
-    inward = 1 if is_right else -1
-    reach = lowest[columns] - inward * columns
-    column = int(columns[np.argmax(reach)])
-    row, arm = int(lowest[column]), max(1, round(ARM * len(rows)))
-    inner = column + inward * arm
-    if row - arm < 0 or not lung[row - arm].any() or inner not in columns:
-        return None
-    wall = np.flatnonzero(lung[row - arm])[0 if is_right else -1]
-    return Angle((row, column), (row - arm, float(wall)), (float(lowest[inner]), inner))
-
-
 def cardiothoracic_ratio(right_lung: Mask, left_lung: Mask, heart: Mask) -> float:
     """Transverse cardiac diameter over internal thoracic diameter, both as `horizontal_width` reads them."""
     return horizontal_width(heart).pixels / horizontal_width(right_lung | left_lung).pixels
 
 
 def midpoint_between(right: Mask, left: Mask) -> tuple[float, float] | None:
-    """The (row, column) half way between the medial ends of the right and the left clavicle; None without both.
+    """The (row, column) half way between the medial ends of the right and the left clavicle.
 
-    The patient's right is on the left of the picture.
+    None without both, and where they cross. The patient's right is on the left of the picture.
     """
     ends = []
     for bone, last in ((right, -1), (left, 0)):
@@ -104,7 +62,7 @@ def midpoint_between(right: Mask, left: Mask) -> tuple[float, float] | None:
         column = int(columns[last])
         ends.append((np.flatnonzero(bone[:, column]).mean(), column))
     (a, b), (c, d) = ends
-    return float(a + c) / 2, (b + d) / 2
+    return (float(a + c) / 2, (b + d) / 2) if b < d else None
 
 
 def middle_of_row(mask: Mask, row: float) -> float | None:

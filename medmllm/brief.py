@@ -26,9 +26,8 @@ PICTURE, VOLUME, SLICE, REGION = "<picture>", "<volume>", "<slice>", "<region>"
 MOST_PICTURES = 2
 MOST_SLICES = 4
 MOST_OF_INDICATION = 200  # characters
-# What the model did not learn with, and does not need for what it says.
+# What the model did not learn with, and does not need for what it says; nor the ratio of the lungs' areas.
 UNTOLD = (codes.ANATOMY - {codes.LUNG, codes.HEART}) | codes.DEVICES
-UNMEASURED = (codes.COSTOPHRENIC_ANGLE, codes.LUNG_AREA_RATIO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,7 @@ def finding_line(finding: Finding) -> str:
         words.append(wording.percent(finding.probability))
     if finding.reason:
         words.append(scrub(finding.reason))
-    if told := [each for each in finding.measurements if each.code not in UNMEASURED]:
+    if told := [each for each in finding.measurements if each.code != codes.LUNG_AREA_RATIO]:
         words.append(wording.measured(told))
     return _line(*words)
 

@@ -16,7 +16,7 @@ from rag.evidence import Evidence
 DIGITS = r"[−-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?|[−-]?\d+(?:[.,]\d+)?"
 UNIT = (
     r"mm|millimet(?:er|re)s?|cm|centimet(?:er|re)s?|ml|millilit(?:er|re)s?|cc|cm3|cm³|l|lit(?:er"
-    r"|re)s?|hu|hounsfield units?|px|pixels?|degrees?"
+    r"|re)s?|hu|hounsfield units?|px|pixels?"
 )
 QUANTITY = re.compile(
     rf"(?P<first>{DIGITS})(?:\s*(?:×|x|by)\s*(?P<second>{DIGITS}))?(?:\s*(?:×|x|by)\s*(?P<third>{DIGITS}))?"
@@ -61,7 +61,6 @@ SCALES: dict[str, tuple[Code, float]] = {
     "l": (codes.MILLILITER, 1000.0),
     "hu": (codes.HOUNSFIELD_UNIT, 1.0),
     "px": (codes.PIXEL, 1.0),
-    "degree": (codes.DEGREE, 1.0),
 }
 
 
@@ -153,8 +152,6 @@ def _unit(text: str) -> str:
         return "ml"
     if text.startswith(("cm", "centim")):
         return "cm"
-    if text.startswith("degree"):
-        return "degree"
     return "hu" if text.startswith("h") else "px" if text.startswith("p") else "l"
 
 

@@ -52,7 +52,6 @@ UNITS = {
     codes.HOUNSFIELD_UNIT: "HU",
     codes.PIXEL: "pixels",
     codes.DAY: "days",
-    codes.DEGREE: "degrees",
     codes.RATIO: "",
 }
 QUANTITIES = {  # measurements whose coded meaning is no running text
@@ -166,7 +165,7 @@ def number(value: float, unit: Code) -> str:
         text = f"{value:.{0 if abs(value) >= 10 else 1}f}"
     elif unit == codes.DAY:
         return plural(round(value), "day")
-    elif unit in (codes.HOUNSFIELD_UNIT, codes.PIXEL, codes.DEGREE):
+    elif unit in (codes.HOUNSFIELD_UNIT, codes.PIXEL):
         text = f"{value:.0f}"
     else:
         text = f"{value:.3g}"

@@ -14,9 +14,9 @@ from rag.evidence import Query
 def queries_for(study: Study, findings: Sequence[Finding]) -> tuple[Query, ...]:
     """One query for each concept that is present or indeterminate, the surest first.
 
-    Organs and devices are never looked up, and a study in which nothing was found has no query: no sentence of its report would
-    cite the answer. The words hold the concept and the kind of image alone, never
-    the text of the request, which may name the patient.
+    Organs and devices are never looked up, and a study in which nothing was found has no query: no sentence of its
+    report would cite the answer. The words hold the concept and the kind of image alone, never the text of the request,
+    which may name the patient.
     """
     topics = topics_for(study)
     groups: dict[Code, list[Finding]] = {}

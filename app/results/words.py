@@ -42,8 +42,8 @@ CHECKS = {
     CheckKind.UNSUPPORTED: "not supported",
     CheckKind.IMAGE_CONTROL: "image control",
 }
-DECIMALS = {"%": 0, "{ratio}": 2, "[hnsf'U]": 0, "mL": 0, "{pixels}": 0, "d": 0, "deg": 0}
-UNITS = {"{ratio}": "", "[hnsf'U]": "HU", "{pixels}": "px", "deg": "°"}
+DECIMALS = {"%": 0, "{ratio}": 2, "[hnsf'U]": 0, "mL": 0, "{pixels}": 0, "d": 0}
+UNITS = {"{ratio}": "", "[hnsf'U]": "HU", "{pixels}": "px"}
 
 
 def title_of(finding: Finding) -> str:

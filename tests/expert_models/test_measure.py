@@ -3,13 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from expert_models.measure import (
-    cardiothoracic_ratio,
-    costophrenic_angle,
-    dice,
-    horizontal_width,
-    probability_above,
-)
+from expert_models.measure import cardiothoracic_ratio, dice, horizontal_width, probability_above
 
 
 def block(top: int, bottom: int, left: int, right: int) -> np.ndarray:
@@ -46,28 +40,3 @@ def test_probability_by_the_normal_table() -> None:
 def test_dice_by_hand() -> None:
     assert dice(block(0, 2, 0, 2), block(0, 2, 1, 3)) == pytest.approx(2 * 2 / (4 + 4))
     assert dice(np.zeros((2, 2), bool), np.zeros((2, 2), bool)) == 1
-
-
-@pytest.mark.parametrize(("slope", "degrees"), [(1.0, 45.0), (0.0, 90.0), (-0.5, 116.57)])
-def test_a_costophrenic_angle_by_hand(slope: float, degrees: float) -> None:
-    """A lung with an upright wall and a base that rises inwards by this slope: 90 degrees less the slope's angle.
-
-    A base that falls inwards has its lowest point in the middle, so there the wall is turned instead.
-    """
-    rows, columns = np.indices((400, 300))
-    base = 320 - slope * (columns - 50)
-    right = (columns >= 50) & (columns < 200) & (rows >= 40) & (rows <= base)
-    if slope < 0:  # the dome is level, the wall leans out going down by half a column a row
-        right = (columns >= 200 - 0.5 * (rows - 40)) & (columns < 290) & (rows >= 40) & (rows < 320)
-        degrees = 180 - degrees
-    left = right[:, ::-1]
-    for lung, is_right in ((right, True), (left, False)):
-        angle = costophrenic_angle(lung, is_right=is_right)
-        assert angle is not None
-        assert angle.degrees == pytest.approx(degrees, abs=2.0)
-        assert lung[int(angle.vertex[0]), int(angle.vertex[1])]
-
-
-def test_an_outline_without_a_corner_has_no_angle() -> None:
-    assert costophrenic_angle(np.zeros((20, 40), bool), is_right=True) is None
-    assert costophrenic_angle(block(5, 15, 8, 9), is_right=True) is None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,11 +9,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from dicom_io.phantom.devices import DeviceKind
+from expert_models import evaluate_structures as evaluate_module
 from expert_models.card import packaged_card
-from expert_models.evaluate_structures import evaluate_structures, label_of, phantom_cases, real_cases
-from expert_models.train import cxr_structures
+from expert_models.chest_structures import ChestStructures, Structures
+from expert_models.evaluate import Metric
+from expert_models.evaluate_structures import Case, evaluate_structures, label_of, phantom_cases, real_cases
+from expert_models.preprocess import Letterbox
+from expert_models.train import cxr_structures, structures_calibration
 from expert_models.train.cxr_structures import PLAN, as_group, started
 from expert_models.train.structure_films import CHANNELS, DEVICES, DRAWN, FRAME, drawn_phantom, phantoms, real_films
 
@@ -99,34 +105,110 @@ def test_real_cases_are_those_that_taught_nothing_of_what_is_scored(drawn: Path)
 
 
 def test_phantom_cases_measure_their_own_truth() -> None:
-    (case,) = phantom_cases([next(s for s in range(1_000_000, 1_000_040) if drawn_phantom(s, 64).tips)])
+    with_tube = (s for s in range(1_000_000, 1_000_040) if "endotracheal_tube-1" in drawn_phantom(s, 64).tips)
+    (case,) = phantom_cases([next(with_tube)])
     assert case.carina is not None
     assert case.masks["carina"][round(case.carina[0]), round(case.carina[1])]
-    if case.masks["endotracheal tube"].any():
-        assert case.tip is not None
-        lowest = np.flatnonzero(case.masks["endotracheal tube"].any(axis=1))[-1]
-        assert case.carina[0] - lowest == pytest.approx(case.tip, abs=6 / case.mm), "the tube ends at its tip"
+    assert case.tip is not None
+    lowest = np.flatnonzero(case.masks["endotracheal tube"].any(axis=1))[-1]
+    assert case.carina[0] - lowest == pytest.approx(case.tip, abs=6 / case.mm), "the tube ends at its tip"
+    assert case.shift is not None
+    rows = np.flatnonzero(case.masks["airways"].any(axis=1))
+    high = case.masks["airways"][rows[0] : int(case.carina[0])]
+    inner = [
+        np.flatnonzero(case.masks[f"{side} clavicle"].any(axis=0))[end] for side, end in (("right", -1), ("left", 0))
+    ]
+    middle_of_trachea = np.argwhere(high)[:, 1].mean()
+    assert case.shift == pytest.approx(middle_of_trachea - sum(inner) / 2, abs=8 / case.mm)
 
 
-class Knowing:
+class Blind(ChestStructures):
     """Reads nothing, so that every score is the worst there is."""
-
-    def __init__(self) -> None:
-        self.card = packaged_card("cxr-structures")
 
     def read(self, picture: np.ndarray) -> str:
         return "it is dark"
 
-    def refuses(self, series: object) -> str:
-        return "it is dark"
+
+class Seeing(ChestStructures):
+    """Sees the masks of a case, moved down by some rows of the picture, and a pacemaker that is not there."""
+
+    def __init__(self, cases: Sequence[Case], rows: int) -> None:
+        super().__init__()
+        self.cases, self.rows = cases, rows
+
+    def read(self, picture: np.ndarray) -> Structures:
+        (case,) = [each for each in self.cases if each.picture is picture]
+        box = Letterbox((picture.shape[0], picture.shape[1]), FRAME)
+        blank = np.zeros(picture.shape, bool)
+        known = {label.name: case.masks.get(label.name, blank) for label in self.card.labels}
+        known["pacemaker"] = np.ones(picture.shape, bool)
+        maps = {name: box.lay(np.roll(mask, self.rows, axis=0).astype(np.float32)) for name, mask in known.items()}
+        return Structures(maps, dict.fromkeys(maps, 0.5), box)
+
+
+def named(metrics: Sequence[Metric]) -> dict[str, Metric]:
+    return {each.name.removeprefix("cxr_structures/"): each for each in metrics}
 
 
 def test_what_is_not_read_counts_as_missed(drawn: Path) -> None:
-    metrics = {each.name: each for each in evaluate_structures(Knowing(), str(drawn.parent))}  # type: ignore[arg-type]
-    assert (metrics["cxr_structures/airways/dice"].value, metrics["cxr_structures/airways/dice"].n) == (0, 1)
-    assert metrics["cxr_structures/endotracheal_tube/sensitivity"].value == 0
-    assert metrics["cxr_structures/devices/false_alarms"].value == 0
-    assert metrics["cxr_structures/endotracheal_tube/auroc"].value == 0.5
+    metrics = named(evaluate_structures(Blind(), str(drawn.parent)))
+    assert (metrics["airways/dice"].value, metrics["airways/dice"].n) == (0, 1)
+    assert metrics["endotracheal_tube/sensitivity"].value == 0
+    assert metrics["devices/false_alarms"].value == 0
+    assert metrics["endotracheal_tube/auroc"].value == 0.5
+    assert (metrics["devices/films_with_a_false_alarm"].value, metrics["devices/films_with_a_false_alarm"].n) == (0, 1)
+
+
+def test_errors_are_in_millimetres_and_what_is_missed_has_a_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All is seen four rows too low: edges and points are off by 4 rows, lengths between two of them by none."""
+    with_tube = (s for s in range(1_000_000, 1_000_040) if "endotracheal_tube-1" in drawn_phantom(s, 64).tips)
+    cases = list(phantom_cases([next(with_tube)]))
+    (case,) = cases
+    monkeypatch.setattr(evaluate_module, "phantom_cases", lambda seeds: iter(cases))
+    metrics = named(evaluate_structures(Seeing(cases, 4), "phantom:0-1", seeds=range(1)))
+    off = 4 * case.mm
+    assert metrics["carina/abs_error_mm"].value == pytest.approx(off, abs=0.5 * off)
+    assert metrics["diaphragm/abs_error_mm"].value == pytest.approx(off, abs=0.3 * off)
+    assert metrics["tip_above_carina/abs_error_mm"].value < off
+    assert metrics["tracheal_shift/abs_error_mm"].value < off
+    assert metrics["carina/found"].value == metrics["tip_above_carina/measured"].value == 1
+    assert 0.8 < metrics["right_clavicle/dice"].value < 1
+    assert metrics["endotracheal_tube/sensitivity"].value == 1
+    assert metrics["pacemaker/false_alarms"].value == 1
+    blind = named(evaluate_structures(Blind(), "phantom:0-1", seeds=range(1)))
+    assert (
+        blind["carina/found"].value == blind["tip_above_carina/measured"].value == blind["diaphragm/found"].value == 0
+    )
+    assert "carina/abs_error_mm" not in blind
+    assert blind["ribs/dice"].value == 0
+
+
+def test_alarms_are_what_films_without_a_device_hardly_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every device has a score of 100 on a phantom, and of 1000 on a normal film, which is no phantom."""
+    folder = tmp_path / "cxr_nih"
+    folder.mkdir()
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(folder / "a.png")
+    (folder / "index.csv").write_text("file,split,rsna_class\na.png,train,Normal\na.png,val,Normal\na.png,train,\n")
+
+    class Scoring(ChestStructures):
+        def __init__(self, **_: object) -> None:
+            super().__init__()
+
+        def read(self, picture: np.ndarray) -> Structures:
+            shown = np.zeros(FRAME, np.float32)
+            shown[0, : 100 if picture.shape[0] > 64 else 200] = 1
+            shown[1:5, :200] = picture.shape[0] == 64
+            names = [label.name for label in self.card.labels]
+            return Structures(dict.fromkeys(names, shown), dict.fromkeys(names, 0.5), Letterbox((64, 64), FRAME))
+
+    monkeypatch.setattr(structures_calibration, "ChestStructures", Scoring)
+    card, network = packaged_card("cxr-structures"), nn.Identity()
+    seed = next(s for s in range(900_000, 900_050) if not drawn_phantom(s, 64).devices)
+    alone = structures_calibration.calibrate(card, network, None, print, [seed])
+    assert {value for name, value in alone.items() if name.endswith("_alarm")} == {100.0}
+    both = structures_calibration.calibrate(card, network, tmp_path, print, [seed])
+    assert {value for name, value in both.items() if name.endswith("_alarm")} == {1000.0}
+    assert set(both) <= set(card.calibration)
 
 
 def test_a_step_learns_from_all_groups(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
