@@ -19,7 +19,7 @@ from expert_models.evaluate import Metric
 from expert_models.evaluate_structures import Case, evaluate_structures, label_of, phantom_cases, real_cases
 from expert_models.preprocess import Letterbox
 from expert_models.train import cxr_structures, structures_calibration
-from expert_models.train.cxr_structures import PLAN, as_group, started
+from expert_models.train.cxr_structures import DEVICE, PLAN, SECOND, as_group, started, with_shadows
 from expert_models.train.structure_films import CHANNELS, DEVICES, DRAWN, FRAME, drawn_phantom, phantoms, real_films
 
 
@@ -213,10 +213,12 @@ def test_alarms_are_what_films_without_a_device_hardly_reach(tmp_path: Path, mon
 
 def test_a_step_learns_from_all_groups(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cxr_structures, "PHANTOMS", range(2))
-    monkeypatch.setattr(cxr_structures, "PLAN", replace(PLAN, steps=1, shares={"phantom": 1, "whole": 1, "lungs": 1}))
+    shares = {"phantom": 1, "whole": 1, "lungs": 1}
+    monkeypatch.setattr(cxr_structures, "PLAN", replace(PLAN, steps=1, shares=shares))
+    monkeypatch.setattr(cxr_structures, "SECOND", replace(SECOND, steps=1, shares=shares))
     network, curve = cxr_structures.train_structures(drawn.parent, tmp_path, print)
-    assert len(curve) == 1
-    assert np.isfinite(curve[0][1])
+    assert [step for step, _ in curve] == [0, 1]
+    assert np.isfinite([loss for _, loss in curve]).all()
     before = started(PLAN).state_dict()
     assert any(not torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
@@ -241,3 +243,28 @@ def test_groups_keep_their_films(drawn: Path) -> None:
     assert group.pictures.shape == (2, 1, *FRAME)
     assert group.bits.dtype == torch.uint16
     assert group.known.shape == (2, len(CHANNELS))
+
+
+def test_a_shadow_is_laid_where_it_lies_in_the_chest() -> None:
+    """By hand: the donor's lungs fill its frame, a line 0.3 brighter down the middle. The film's are half as large."""
+    size, line = 64, CHANNELS.index("central_line")
+    given, shapes = torch.full((1, 1, size, size), 0.4), torch.zeros(1, len(CHANNELS), size, size)
+    shapes[0, :2] = 1.0
+    shapes[0, line, :, 31:33] = 1.0
+    given[0, 0, :, 31:33] = 0.7
+    pictures = torch.full((2, 1, size, size), 0.2)
+    masks, known = torch.zeros(2, len(CHANNELS), size, size), torch.zeros(2, len(CHANNELS))
+    masks[:, :2, 16:48, 0:32] = 1.0  # half as wide and high, at the left: the line belongs in column 16
+    donors = (given.expand(2, -1, -1, -1), shapes.expand(2, -1, -1, -1), torch.ones(2, len(CHANNELS)))
+    with_shadows((pictures, masks, known), donors, torch.tensor([True, False]), torch.Generator().manual_seed(1))
+    rows, columns = (masks[0, line] > 0).nonzero(as_tuple=True)
+    assert abs(float(columns.float().mean()) - 15.5) < 2
+    assert 14 <= int(rows.min()) <= 18
+    assert 45 <= int(rows.max()) <= 49
+    added = pictures[0, 0] - 0.2
+    assert 0.1 < float(added[20:44].max()) <= 0.3 * float(np.exp(0.7))
+    assert float(added[:, 24:].abs().max()) == 0
+    assert known[0].nonzero()[:, 0].tolist() == [line]
+    assert not masks[1, DEVICE].any()
+    assert torch.equal(pictures[1], torch.full((1, size, size), 0.2))
+    assert not known[1].any()
