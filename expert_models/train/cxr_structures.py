@@ -32,7 +32,7 @@ PHANTOMS = range(900)
 PLAN = Plan(
     steps=2000, seed=3, rate=1.2e-3, size=FRAME[0], shares={"phantom": 6, "whole": 1, "lungs": 1}, average=0.995
 )
-SECOND = Plan(steps=700, seed=4, rate=8e-4, size=FRAME[0], shares={"phantom": 3, "whole": 2, "lungs": 3}, average=0.995)
+SECOND = Plan(steps=500, seed=4, rate=8e-4, size=FRAME[0], shares={"phantom": 3, "whole": 2, "lungs": 3}, average=0.995)
 PLANTED = 0.75  # share of the real films that shadows are laid into, in the second stage
 SMOOTH = (9, 61)  # frame pixels: squares whose mean is what a film is without its devices; the large one in the midst
 DEVICE = slice(CHANNELS.index(DEVICES[0]), CHANNELS.index(DEVICES[-1]) + 1)
@@ -155,7 +155,10 @@ def with_shadows(films: Drawn, donors: Drawn, wanted: Tensor, generator: torch.G
 
 def _mean_around(pictures: Tensor, counted: Tensor, side: int) -> Tensor:
     """The mean of the counted pixels (0 or 1) in a square about each; -1 where hardly one is counted."""
-    total, share = (functional.avg_pool2d(each, side, 1, side // 2) for each in (pictures * counted, counted))
+    total, share = pictures * counted, counted
+    for square in ((side, 1), (1, side)):  # one after the other: thirty times as fast
+        half = (square[0] // 2, square[1] // 2)
+        total, share = (functional.avg_pool2d(each, square, 1, half) for each in (total, share))
     return torch.where(share > 0.02, total / share.clamp(min=1e-3), -torch.ones(()))
 
 
