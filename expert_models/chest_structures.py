@@ -1,8 +1,9 @@
-"""The structures expert: airways, clavicles, ribs and diaphragm on a frontal chest radiograph, tubes, lines, implants.
+"""The structures expert: airways, clavicles, ribs and diaphragm on a frontal chest radiograph, and pacemakers.
 
-Nearly all that it knows comes from phantoms, so that a device is only ever told as possible, and only where its sign is
-stronger than on films without it. Where an endotracheal tube ends is measured from the carina, and the trachea from the
-middle between the clavicles where it lies further off than the measurement errs.
+Nearly all that it knows comes from phantoms. A device is only ever told as possible, where its sign is stronger than on
+films without it, and only those devices whose sign has an alarm in the card: the network has outputs for others that it
+did not learn to outline. The trachea is measured from the middle between the clavicles where it lies further off than
+the measurement errs.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from expert_models.codes import (
     PIXEL,
     RIB,
     RIGHTWARD_SHIFT,
-    TIP_ABOVE_CARINA,
 )
 from expert_models.finding import Code, ExpertTag, Finding, Line, Measurement, Presence
 from expert_models.input_check import refuses_radiograph
@@ -47,9 +47,8 @@ LUNGS_AND_HEART = ("right lung", "left lung", "heart")
 ORGANS = ("airways", "right clavicle", "left clavicle", "ribs")
 DIAPHRAGM_FROM = "abdomen"  # whose upper edge it is
 CARINA = "carina"
-TUBE = "endotracheal tube"
 DEVICES = (
-    TUBE,
+    "endotracheal tube",
     "nasogastric tube",
     "central line",
     "chest drain",
@@ -60,12 +59,8 @@ DEVICES = (
 EDGE = 1.5  # frame pixels to either side of the diaphragm's line
 LEAST_SURE = 0.2  # probability below which a pixel says nothing of a device
 SPECK = 12  # frame pixels below which a part of a structure is left out
-END = 24  # frame pixels above a tube's lowest point, where its width is read
-TOO_LOW = 0.18  # of the lungs' width, about 5 cm: no endotracheal tube ends that far below the carina
 
-UNTOLD = (
-    "the network learned devices from phantoms alone, so only strong signs of one are told, as possible; none was seen"
-)
+UNTOLD = "of devices only strong signs of a pacemaker are told, as possible, and none was seen"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,20 +131,6 @@ class Structures:
         column = middle_of_row(airways, row)
         return None if column is None else ((row, middle[1]), (row, column))
 
-    def tip(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
-        """From the end of an endotracheal tube straight to the level of the carina: two (row, column).
-
-        None where no tube or no carina is seen, and where the tube would end too far below for one. The outline was
-        learned from tubes with a round end, half as long as they are wide, which is taken off.
-        """
-        carina, tube = self.centre(CARINA), self.part(TUBE)
-        if carina is None or not tube.any():
-            return None
-        lowest = int(np.flatnonzero(tube.any(axis=1))[-1])
-        end = tube[max(0, lowest - END) : lowest + 1]
-        row, column = lowest - float(np.median(end.sum(axis=1))) / 2, float(np.nonzero(end)[1].mean())
-        return None if row > carina[0] + TOO_LOW * self.width else ((row, column), (carina[0], column))
-
 
 class ChestStructures:
     """Outlines what is no lung and no heart on a frontal chest radiograph.
@@ -200,8 +181,9 @@ class ChestStructures:
         return Structures(maps, {label.name: label.threshold for label in self.card.labels}, box)
 
     def is_told(self, read: Structures, device: str) -> bool:
-        """Whether the sign of a device is strong enough to tell it."""
-        return read.score(device) >= self.card.calibration[f"{device.lower().replace(' ', '_')}_alarm"]
+        """Whether the sign of a device is strong enough to tell it; never where the card has no alarm for it."""
+        alarm = self.card.calibration.get(f"{device.lower().replace(' ', '_')}_alarm")
+        return alarm is not None and read.score(device) >= alarm
 
     def _organs(self, read: Structures, series: Series, masks: Masks) -> Iterator[Finding]:
         found = {name: read.mask(name) if name == "ribs" else read.part(name) for name in ORGANS}
@@ -226,11 +208,8 @@ class ChestStructures:
             if not at_source.any():
                 continue
             code = self.card.label(name).code
-            finding = Finding(
-                "f1", code, Presence.INDETERMINATE, self.tag, regions=(region_of(series, at_source, masks),)
-            )
-            tip = self._tip(read, series) if name == TUBE else None
-            yield replace(finding, measurements=(tip,)) if tip else finding
+            region = region_of(series, at_source, masks)
+            yield Finding("f1", code, Presence.INDETERMINATE, self.tag, regions=(region,))
 
     def _shift(self, read: Structures, series: Series) -> Measurement | None:
         """How far the trachea lies from the middle; None where that may be the measurement's own error."""
@@ -241,14 +220,6 @@ class ChestStructures:
         if abs(column - middle) < self.card.calibration["least_shift"] * read.width:
             return None
         return self._length(read, series, LEFTWARD_SHIFT if column > middle else RIGHTWARD_SHIFT, *shift)
-
-    def _tip(self, read: Structures, series: Series) -> Measurement | None:
-        """How far above the carina an endotracheal tube ends."""
-        tip = read.tip()
-        if tip is None:
-            return None
-        made = self._length(read, series, TIP_ABOVE_CARINA, *tip)
-        return replace(made, value=-made.value) if tip[0][0] > tip[1][0] else made
 
     def _length(
         self, read: Structures, series: Series, code: Code, start: tuple[float, float], stop: tuple[float, float]

@@ -74,7 +74,6 @@ THORACIC_DIAMETER = Code("thoracic-diameter", "99WETREAD", "Internal transverse 
 LUNG_AREA_RATIO = Code("lung-area-ratio", "99WETREAD", "Area relative to the other lung")
 LEFTWARD_SHIFT = Code("leftward-tracheal-shift", "99WETREAD", "Leftward tracheal shift")
 RIGHTWARD_SHIFT = Code("rightward-tracheal-shift", "99WETREAD", "Rightward tracheal shift")
-TIP_ABOVE_CARINA = Code("tip-above-carina", "99WETREAD", "Tip above the carina")  # below 0: below it
 VOLUME = Code("118565006", "SCT", "Volume")
 LONG_AXIS = Code("103339001", "SCT", "Long axis")
 SHORT_AXIS = Code("103340004", "SCT", "Short axis")

@@ -30,8 +30,8 @@ PHANTOM_ROWS = 768  # twice the frame, so that the way back counts
 class Case:
     """One film. masks: by the names of the card's labels, at the picture's resolution; what is missing is unknown.
 
-    tip, shift: rows that an endotracheal tube ends above the carina, columns that the trachea lies to the left of the
-    middle, None where there is none. mm: a pixel's size, 0 where it is not known.
+    shift: columns that the trachea lies to the left of the middle, None where that is not known. mm: a pixel's size, 0
+    where it is not known.
     """
 
     patient: str
@@ -40,7 +40,6 @@ class Case:
     masks: dict[str, Mask]
     is_held_out: bool = True
     carina: tuple[float, float] | None = None
-    tip: float | None = None
     shift: float | None = None
     mm: float = 0.0
 
@@ -77,8 +76,7 @@ def evaluate_structures(
         for name, is_there in drawn.items():
             right = float(expert.card.label(name).code in told)
             kind = "sensitivity" if is_there else "false_alarms"
-            for what in (_named(name), "devices"):
-                tallies.setdefault(f"{what}/{kind}", Tally()).add(right, case.patient)
+            tallies.setdefault(f"{_named(name)}/{kind}", Tally()).add(right, case.patient)
             scores[name].append((known.score(name) if known else 0.0, is_there, case.patient))
         if drawn and not any(drawn.values()):
             false = float(bool(told & {expert.card.label(name).code for name in drawn}))
@@ -101,14 +99,12 @@ def phantom_cases(seeds: Iterable[int]) -> Iterator[Case]:
         middle = midpoint_between(masks["right clavicle"], masks["left clavicle"])
         row = (middle[0] + film.carina[0]) / 2 if middle else 0.0
         column = middle_of_row(masks["airways"], row)
-        tips = [tip for name, tip in film.tips.items() if name.startswith("endotracheal_tube")]
         yield Case(
             patient=str(seed),
             view=film.view,
             picture=film.image.astype(np.float32),
             masks=masks,
             carina=film.carina,
-            tip=film.carina[0] - tips[0][0] if tips else None,
             shift=column - middle[1] if middle and column is not None else None,
             mm=film.spacing_mm,
         )
@@ -171,12 +167,9 @@ def _lengths(read: Structures | None, case: Case) -> Iterator[tuple[str, float]]
     yield "carina/found", float(point is not None)
     if point:
         yield "carina/abs_error_mm", float(np.hypot(*(box.to_source(point)[0] - case.carina))) * case.mm
-    for name, true, axis, made in (
-        ("tip_above_carina", case.tip, 0, read.tip() if read else None),
-        ("tracheal_shift", case.shift, 1, read.shift() if read else None),
-    ):
-        if true is not None:
-            yield f"{name}/measured", float(made is not None)
-            if made:
-                start, stop = box.to_source(made)
-                yield f"{name}/abs_error_mm", abs(float((stop - start)[axis]) - true) * case.mm
+    shift = read.shift() if read else None
+    if case.shift is not None:
+        yield "tracheal_shift/measured", float(shift is not None)
+        if shift:
+            start, stop = box.to_source(shift)
+            yield "tracheal_shift/abs_error_mm", abs(float(stop[1] - start[1]) - case.shift) * case.mm

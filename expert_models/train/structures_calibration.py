@@ -31,7 +31,7 @@ Float32 = npt.NDArray[np.float32]
 def calibrate(
     card: Card, network: nn.Module, data: Path | None, progress: Progress, seeds: Sequence[int] = SEEDS
 ) -> dict[str, float]:
-    """The alarm of every device and the least shift, each under its name in the card.
+    """The alarm of every device that has one in the card, and the least shift, each under its name there.
 
     data: a folder with the pack cxr_nih; without it phantoms alone. seeds: of the phantoms.
     """
@@ -61,6 +61,7 @@ def calibrate(
             LEAST_ALARM, *(float(np.quantile(each, 1 - FALSE_ALARMS[kind])) for kind, each in kinds.items() if each)
         )
         for name, kinds in without.items()
+        if f"{name.lower().replace(' ', '_')}_alarm" in card.calibration
     }
 
 

@@ -9,20 +9,19 @@ from torch import Tensor, nn
 
 from dicom_io.study import Geometry, Modality, Series, Volume
 from expert_models.card import Card, packaged_card
-from expert_models.chest_structures import CARD, DEVICES, ChestStructures, Structures
+from expert_models.chest_structures import CARD, ChestStructures, Structures
 from expert_models.codes import (
     AIRWAYS,
-    CENTRAL_VENOUS_CATHETER,
     CLAVICLE,
     DIAPHRAGM,
     ENDOTRACHEAL_TUBE,
     LEFTWARD_SHIFT,
     LINES_AND_DEVICES,
     MILLIMETER,
+    PACEMAKER,
     PIXEL,
     RIB,
     RIGHTWARD_SHIFT,
-    TIP_ABOVE_CARINA,
 )
 from expert_models.evaluate_radiographs import MaskShelf
 from expert_models.finding import Code, Finding, Presence, Side
@@ -74,8 +73,7 @@ class Seeing(nn.Module):
 @pytest.fixture(scope="module")
 def card() -> Card:
     packaged = packaged_card(CARD)
-    alarms = {f"{name.lower().replace(' ', '_')}_alarm": 60.0 for name in DEVICES}
-    return replace(packaged, calibration={**packaged.calibration, **alarms, "least_shift": 0.01})
+    return replace(packaged, calibration={**packaged.calibration, "pacemaker_alarm": 60.0, "least_shift": 0.01})
 
 
 def examined(card: Card, masks: Masks, *, calibrated: bool = True, column_mm: float = 0.5) -> list[Finding]:
@@ -124,36 +122,28 @@ def test_the_trachea_is_measured_from_between_the_clavicles(card: Card) -> None:
     assert other.value == pytest.approx(4.5, abs=0.3)
 
 
-def test_a_tube_ends_above_the_carina_or_below_it(card: Card) -> None:
-    """By hand: a tube 5 wide to row 129 ends at 126.5, 33.5 mm above row 160; one to row 179 ends 16.5 mm below."""
-    for stop, height in ((130, 33.5), (180, -16.5)):
-        findings = examined(card, chest(endotracheal_tube=block((20, stop), (198, 203))))
-        tube = one(findings, ENDOTRACHEAL_TUBE)
-        tip = tube.measurement(TIP_ABOVE_CARINA)
-        assert tube.presence is Presence.INDETERMINATE
-        assert tube.probability is None
-        assert tip is not None
-        assert tip.value == pytest.approx(height, abs=0.6)
-        assert not [each for each in findings if each.concept == LINES_AND_DEVICES]
-
-
 def test_lengths_are_in_pixels_where_the_spacing_is_unknown(card: Card) -> None:
-    findings = examined(card, chest(endotracheal_tube=block((20, 130), (198, 203))), calibrated=False)
-    tip = one(findings, ENDOTRACHEAL_TUBE).measurement(TIP_ABOVE_CARINA)
-    assert tip is not None
-    assert tip.unit == PIXEL
-    assert tip.value == pytest.approx(67, abs=1.2)
+    shift = one(examined(card, chest(), calibrated=False), AIRWAYS).measurements[0]
+    assert shift.unit == PIXEL
+    assert shift.value == pytest.approx(11, abs=0.6)
 
 
-def test_where_no_device_shows_a_strong_sign_none_was_assessed(card: Card) -> None:
-    untold = one(examined(card, chest()), LINES_AND_DEVICES)
-    assert untold.presence is Presence.NOT_ASSESSED
-    deaf = replace(card, calibration={**card.calibration, "central_line_alarm": 999.0})
-    line = chest(central_line=block((60, 200), (190, 192)))
-    assert [e.presence for e in examined(card, line) if e.concept == CENTRAL_VENOUS_CATHETER] == [
-        Presence.INDETERMINATE
-    ]
-    assert not [each for each in examined(deaf, line) if each.concept == CENTRAL_VENOUS_CATHETER]
+def test_a_device_is_possible_where_its_sign_is_strong(card: Card) -> None:
+    box = chest(pacemaker=block((80, 110), (280, 310)))
+    findings = examined(card, box)
+    told = one(findings, PACEMAKER)
+    assert (told.presence, told.probability) == (Presence.INDETERMINATE, None)
+    assert [*told.regions[0].box.start[1:]] == pytest.approx([160, 560], abs=2)
+    assert not [each for each in findings if each.concept == LINES_AND_DEVICES]
+    strict = replace(card, calibration={**card.calibration, "pacemaker_alarm": 999.0})
+    assert one(examined(strict, box), LINES_AND_DEVICES).presence is Presence.NOT_ASSESSED
+    assert not [each for each in examined(strict, box) if each.concept == PACEMAKER]
+
+
+def test_a_device_without_an_alarm_in_the_card_is_not_told(card: Card) -> None:
+    findings = examined(card, chest(endotracheal_tube=block((20, 130), (198, 203))))
+    assert not [each for each in findings if each.concept == ENDOTRACHEAL_TUBE]
+    assert one(findings, LINES_AND_DEVICES).presence is Presence.NOT_ASSESSED
 
 
 def read_of(**shown: np.ndarray) -> Structures:
@@ -167,7 +157,7 @@ def test_a_sign_is_as_strong_as_its_pixels_are_many_and_sure() -> None:
     """By hand: 30 pixels of 1.0 and 20 of 0.5 are 40; what is below 0.2 says nothing."""
     shown = np.full((SIZE, SIZE), 0.1, np.float32)
     shown[100, 100:130], shown[101, 100:120] = 1.0, 0.5
-    assert read_of(endotracheal_tube=shown).score("endotracheal tube") == pytest.approx(40)
+    assert read_of(pacemaker=shown).score("pacemaker") == pytest.approx(40)
 
 
 def test_specks_are_left_out() -> None:
@@ -179,27 +169,15 @@ def test_specks_are_left_out() -> None:
 
 
 def test_fragments_move_no_length() -> None:
-    """A tube's fragment below, a clavicle's across the middle, a second carina: the largest part alone counts."""
-    tube = block((20, 130), (198, 203))
-    whole, broken = (
-        read_of(endotracheal_tube=tube),
-        read_of(
-            endotracheal_tube=tube | block((300, 304), (150, 154)),
-            right_clavicle=chest()["right clavicle"] | block((60, 64), (240, 244)),
-            carina=chest()["carina"] | block((250, 255), (100, 105)),
-        ),
-    )
-    assert broken.tip() == whole.tip() == ((126.5, 200.0), (160.0, 200.0))
-    assert broken.shift() == whole.shift() == ((111.25, 194.5), (111.25, 200.0))
+    """A clavicle's fragment across the middle, a second carina: the largest part alone counts."""
+    clavicle = chest()["right clavicle"] | block((60, 64), (240, 244))
+    broken = read_of(right_clavicle=clavicle, carina=chest()["carina"] | block((250, 255), (100, 105)))
+    assert broken.shift() == read_of().shift() == ((111.25, 194.5), (111.25, 200.0))
 
 
 def test_what_cannot_be_is_not_measured() -> None:
     assert read_of(right_clavicle=block((60, 66), (90, 260))).shift() is None, "the clavicles cross"
     assert read_of(carina=block((30, 41), (195, 206))).shift() is None, "the carina lies above them"
-    # Lungs from column 70 to 319 are 250 wide: a tube may end 0.18 of that, 45 rows, below the carina.
-    assert read_of(endotracheal_tube=block((20, 208), (198, 203))).tip() is not None
-    assert read_of(endotracheal_tube=block((20, 209), (198, 203))).tip() is None
-    assert read_of(endotracheal_tube=block((0, 0), (0, 0))).tip() is None
 
 
 def test_a_shift_that_may_be_an_error_is_not_told(card: Card) -> None:
@@ -208,10 +186,8 @@ def test_a_shift_that_may_be_an_error_is_not_told(card: Card) -> None:
 
 
 def test_lengths_follow_the_shape_of_the_pixels(card: Card) -> None:
-    """Rows of 0.5 mm and columns of 0.25: 33.5 mm down are 33.5 mm, 5.5 pixels of the frame across are 2.75 mm."""
-    findings = examined(card, chest(endotracheal_tube=block((20, 130), (198, 203))), column_mm=0.25)
-    tip, shift = one(findings, ENDOTRACHEAL_TUBE).measurements[0], one(findings, AIRWAYS).measurements[0]
-    assert tip.value == pytest.approx(33.5, abs=0.6)
+    """Columns of 0.25 mm: 5.5 pixels of the frame are 11 of the picture and 2.75 mm."""
+    shift = one(examined(card, chest(), column_mm=0.25), AIRWAYS).measurements[0]
     assert shift.value == pytest.approx(2.75, abs=0.2)
 
 

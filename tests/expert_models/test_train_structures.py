@@ -19,7 +19,7 @@ from expert_models.evaluate import Metric
 from expert_models.evaluate_structures import Case, evaluate_structures, label_of, phantom_cases, real_cases
 from expert_models.preprocess import Letterbox
 from expert_models.train import cxr_structures, structures_calibration
-from expert_models.train.cxr_structures import DEVICE, PLAN, SECOND, as_group, started, with_shadows
+from expert_models.train.cxr_structures import PLAN, as_group, started
 from expert_models.train.structure_films import CHANNELS, DEVICES, DRAWN, FRAME, drawn_phantom, phantoms, real_films
 
 
@@ -105,13 +105,9 @@ def test_real_cases_are_those_that_taught_nothing_of_what_is_scored(drawn: Path)
 
 
 def test_phantom_cases_measure_their_own_truth() -> None:
-    with_tube = (s for s in range(1_000_000, 1_000_040) if "endotracheal_tube-1" in drawn_phantom(s, 64).tips)
-    (case,) = phantom_cases([next(with_tube)])
+    (case,) = phantom_cases([1_000_001])
     assert case.carina is not None
     assert case.masks["carina"][round(case.carina[0]), round(case.carina[1])]
-    assert case.tip is not None
-    lowest = np.flatnonzero(case.masks["endotracheal tube"].any(axis=1))[-1]
-    assert case.carina[0] - lowest == pytest.approx(case.tip, abs=6 / case.mm), "the tube ends at its tip"
     assert case.shift is not None
     rows = np.flatnonzero(case.masks["airways"].any(axis=1))
     high = case.masks["airways"][rows[0] : int(case.carina[0])]
@@ -154,37 +150,35 @@ def test_what_is_not_read_counts_as_missed(drawn: Path) -> None:
     metrics = named(evaluate_structures(Blind(), str(drawn.parent)))
     assert (metrics["airways/dice"].value, metrics["airways/dice"].n) == (0, 1)
     assert metrics["endotracheal_tube/sensitivity"].value == 0
-    assert metrics["devices/false_alarms"].value == 0
+    assert metrics["endotracheal_tube/false_alarms"].value == 0
     assert metrics["endotracheal_tube/auroc"].value == 0.5
     assert (metrics["devices/films_with_a_false_alarm"].value, metrics["devices/films_with_a_false_alarm"].n) == (0, 1)
 
 
 def test_errors_are_in_millimetres_and_what_is_missed_has_a_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All is seen four rows too low: edges and points are off by 4 rows, lengths between two of them by none."""
-    with_tube = (s for s in range(1_000_000, 1_000_040) if "endotracheal_tube-1" in drawn_phantom(s, 64).tips)
-    cases = list(phantom_cases([next(with_tube)]))
+    """All is seen four rows too low: edges and points are off by 4 rows, lengths across by none."""
+    seeds = range(1_000_000, 1_000_040)
+    no_box = (s for s in seeds if not {d.kind.value for d in drawn_phantom(s, 64).devices} & {"pacemaker"})
+    cases = list(phantom_cases([next(no_box)]))
     (case,) = cases
     monkeypatch.setattr(evaluate_module, "phantom_cases", lambda seeds: iter(cases))
     metrics = named(evaluate_structures(Seeing(cases, 4), "phantom:0-1", seeds=range(1)))
     off = 4 * case.mm
     assert metrics["carina/abs_error_mm"].value == pytest.approx(off, abs=0.5 * off)
     assert metrics["diaphragm/abs_error_mm"].value == pytest.approx(off, abs=0.3 * off)
-    assert metrics["tip_above_carina/abs_error_mm"].value < off
     assert metrics["tracheal_shift/abs_error_mm"].value < off
-    assert metrics["carina/found"].value == metrics["tip_above_carina/measured"].value == 1
+    assert metrics["carina/found"].value == metrics["tracheal_shift/measured"].value == 1
     assert 0.8 < metrics["right_clavicle/dice"].value < 1
-    assert metrics["endotracheal_tube/sensitivity"].value == 1
     assert metrics["pacemaker/false_alarms"].value == 1
     blind = named(evaluate_structures(Blind(), "phantom:0-1", seeds=range(1)))
-    assert (
-        blind["carina/found"].value == blind["tip_above_carina/measured"].value == blind["diaphragm/found"].value == 0
-    )
+    for name in ("carina/found", "tracheal_shift/measured", "diaphragm/found"):
+        assert blind[name].value == 0
     assert "carina/abs_error_mm" not in blind
     assert blind["ribs/dice"].value == 0
 
 
 def test_alarms_are_what_films_without_a_device_hardly_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every device has a score of 100 on a phantom, and of 1000 on a normal film, which is no phantom."""
+    """A score of 100 on a phantom, and of 1000 on a normal film, which is no phantom; the card has one alarm."""
     folder = tmp_path / "cxr_nih"
     folder.mkdir()
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(folder / "a.png")
@@ -205,20 +199,18 @@ def test_alarms_are_what_films_without_a_device_hardly_reach(tmp_path: Path, mon
     card, network = packaged_card("cxr-structures"), nn.Identity()
     seed = next(s for s in range(900_000, 900_050) if not drawn_phantom(s, 64).devices)
     alone = structures_calibration.calibrate(card, network, None, print, [seed])
-    assert {value for name, value in alone.items() if name.endswith("_alarm")} == {100.0}
+    assert {name: value for name, value in alone.items() if name.endswith("_alarm")} == {"pacemaker_alarm": 100.0}
     both = structures_calibration.calibrate(card, network, tmp_path, print, [seed])
-    assert {value for name, value in both.items() if name.endswith("_alarm")} == {1000.0}
+    assert {name: value for name, value in both.items() if name.endswith("_alarm")} == {"pacemaker_alarm": 1000.0}
     assert set(both) <= set(card.calibration)
 
 
 def test_a_step_learns_from_all_groups(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cxr_structures, "PHANTOMS", range(2))
-    shares = {"phantom": 1, "whole": 1, "lungs": 1}
-    monkeypatch.setattr(cxr_structures, "PLAN", replace(PLAN, steps=1, shares=shares))
-    monkeypatch.setattr(cxr_structures, "SECOND", replace(SECOND, steps=1, shares=shares))
+    monkeypatch.setattr(cxr_structures, "PLAN", replace(PLAN, steps=1, shares={"phantom": 1, "whole": 1, "lungs": 1}))
     network, curve = cxr_structures.train_structures(drawn.parent, tmp_path, print)
-    assert [step for step, _ in curve] == [0, 1]
-    assert np.isfinite([loss for _, loss in curve]).all()
+    assert len(curve) == 1
+    assert np.isfinite(curve[0][1])
     before = started(PLAN).state_dict()
     assert any(not torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
@@ -243,28 +235,3 @@ def test_groups_keep_their_films(drawn: Path) -> None:
     assert group.pictures.shape == (2, 1, *FRAME)
     assert group.bits.dtype == torch.uint16
     assert group.known.shape == (2, len(CHANNELS))
-
-
-def test_a_shadow_is_laid_where_it_lies_in_the_chest() -> None:
-    """By hand: the donor's lungs fill its frame, a line 0.3 brighter down the middle. The film's are half as large."""
-    size, line = 64, CHANNELS.index("central_line")
-    given, shapes = torch.full((1, 1, size, size), 0.4), torch.zeros(1, len(CHANNELS), size, size)
-    shapes[0, :2] = 1.0
-    shapes[0, line, :, 31:33] = 1.0
-    given[0, 0, :, 31:33] = 0.7
-    pictures = torch.full((2, 1, size, size), 0.2)
-    masks, known = torch.zeros(2, len(CHANNELS), size, size), torch.zeros(2, len(CHANNELS))
-    masks[:, :2, 16:48, 0:32] = 1.0  # half as wide and high, at the left: the line belongs in column 16
-    donors = (given.expand(2, -1, -1, -1), shapes.expand(2, -1, -1, -1), torch.ones(2, len(CHANNELS)))
-    with_shadows((pictures, masks, known), donors, torch.tensor([True, False]), torch.Generator().manual_seed(1))
-    rows, columns = (masks[0, line] > 0).nonzero(as_tuple=True)
-    assert abs(float(columns.float().mean()) - 15.5) < 2
-    assert 14 <= int(rows.min()) <= 18
-    assert 45 <= int(rows.max()) <= 49
-    added = pictures[0, 0] - 0.2
-    assert 0.1 < float(added[20:44].max()) <= 0.3 * float(np.exp(0.7))
-    assert float(added[:, 24:].abs().max()) == 0
-    assert known[0].nonzero()[:, 0].tolist() == [line]
-    assert not masks[1, DEVICE].any()
-    assert torch.equal(pictures[1], torch.full((1, size, size), 0.2))
-    assert not known[1].any()
