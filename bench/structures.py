@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 from scipy.ndimage import binary_erosion
 
-from expert_models.chest_structures import DEVICES, ChestStructures, Structures
+from expert_models.chest_structures import ChestStructures, Structures
 from expert_models.evaluate_structures import Case, phantom_cases
 
 FIRST_SEED = 1_000_100
@@ -61,8 +61,8 @@ def main() -> None:
 
 
 def told(expert: ChestStructures, case: Case, read: Structures) -> Told:
-    truth = {name for name in DEVICES if case.masks[name].any()}
-    said = {name for name in DEVICES if expert.is_told(read, name)}
+    truth = {name for name in expert.told_devices if case.masks[name].any()}
+    said = {name for name in expert.told_devices if expert.is_told(read, name)}
     return Told(case, read, *(sorted(each) for each in (said & truth, truth - said, said - truth)))
 
 

@@ -63,6 +63,11 @@ SPECK = 12  # frame pixels below which a part of a structure is left out
 UNTOLD = "of devices only strong signs of a pacemaker are told, as possible, and none was seen"
 
 
+def alarm_of(device: str) -> str:
+    """The name in the card of the score from which a device is told."""
+    return f"{device.lower().replace(' ', '_')}_alarm"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Structures:
     """One picture read. maps: (H, W) in [0, 1] by label, in the frame; thresholds by label. box: the way back."""
@@ -180,10 +185,14 @@ class ChestStructures:
             return reason
         return Structures(maps, {label.name: label.threshold for label in self.card.labels}, box)
 
+    @property
+    def told_devices(self) -> tuple[str, ...]:
+        """The devices that may be told: those with an alarm in the card."""
+        return tuple(name for name in DEVICES if alarm_of(name) in self.card.calibration)
+
     def is_told(self, read: Structures, device: str) -> bool:
-        """Whether the sign of a device is strong enough to tell it; never where the card has no alarm for it."""
-        alarm = self.card.calibration.get(f"{device.lower().replace(' ', '_')}_alarm")
-        return alarm is not None and read.score(device) >= alarm
+        """Whether the sign of one of `told_devices` is strong enough to tell it."""
+        return read.score(device) >= self.card.calibration[alarm_of(device)]
 
     def _organs(self, read: Structures, series: Series, masks: Masks) -> Iterator[Finding]:
         found = {name: read.mask(name) if name == "ribs" else read.part(name) for name in ORGANS}
@@ -201,7 +210,7 @@ class ChestStructures:
             yield replace(finding, measurements=(shift,)) if shift else finding
 
     def _devices(self, read: Structures, series: Series, masks: Masks) -> Iterator[Finding]:
-        for name in DEVICES:
+        for name in self.told_devices:
             if not self.is_told(read, name):
                 continue
             at_source = read.at_source(read.mask(name))

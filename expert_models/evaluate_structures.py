@@ -1,9 +1,8 @@
-"""The structures expert on phantoms, where everything is known, and on real films with drawn airways and devices.
+"""The structures expert on phantoms, where everything is known, and on real films with drawn airways.
 
-Real films are those of cxr_anatomy on which everything was drawn and from which this network learned neither airways
-nor devices: the held-out ones, and those training films that show a device. (Of the latter the anatomy network, from
-which this one starts, has seen the lungs.) Airways are scored on the held-out ones alone. A film that is not read
-scores a Dice of 0 and tells no device. An error is of what was measured, and beside it stands which share was.
+Real films are the held-out ones of cxr_anatomy on which everything was drawn. Devices are scored on phantoms, and those
+alone that the card has an alarm for. A film that is not read scores a Dice of 0 and tells no device. An error is of
+what was measured, and beside it stands which share was.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from expert_models.chest_structures import CARINA, DEVICES, DIAPHRAGM_FROM, ORGANS, ChestStructures, Structures
+from expert_models.chest_structures import CARINA, DIAPHRAGM_FROM, ORGANS, ChestStructures, Structures
 from expert_models.evaluate import Metric, Progress, bootstrapped, mean_metric
 from expert_models.evaluate_radiographs import MaskShelf, as_series, auroc, is_held_out
 from expert_models.measure import Mask, dice, middle_of_row, midpoint_between
@@ -38,7 +37,6 @@ class Case:
     view: str
     picture: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
     masks: dict[str, Mask]
-    is_held_out: bool = True
     carina: tuple[float, float] | None = None
     shift: float | None = None
     mm: float = 0.0
@@ -64,7 +62,7 @@ def evaluate_structures(
     """Every figure on phantoms of these seeds or, without seeds, on the pack cxr_anatomy in a folder."""
     cases = phantom_cases(seeds) if seeds else real_cases(Path(source) / "cxr_anatomy")
     tallies: dict[str, Tally] = {}
-    scores: dict[str, list[tuple[float, bool, str]]] = {name: [] for name in DEVICES}
+    scores: dict[str, list[tuple[float, bool, str]]] = {name: [] for name in expert.told_devices}
     for number, case in enumerate(islice(cases, limit), 1):
         series = as_series(case.picture, case.view)
         read = None if expert.refuses(series) else expert.read(case.picture)
@@ -72,15 +70,13 @@ def evaluate_structures(
         for name, value in (*_outlines(known, case), *_lengths(known, case)):
             tallies.setdefault(name, Tally()).add(value, case.patient)
         told = {each.concept for each in expert.findings(known, series, MaskShelf())} if known else set()
-        drawn = {name: bool(case.masks[name].any()) for name in DEVICES if name in case.masks}
-        for name, is_there in drawn.items():
-            right = float(expert.card.label(name).code in told)
-            kind = "sensitivity" if is_there else "false_alarms"
-            tallies.setdefault(f"{_named(name)}/{kind}", Tally()).add(right, case.patient)
-            scores[name].append((known.score(name) if known else 0.0, is_there, case.patient))
-        if drawn and not any(drawn.values()):
-            false = float(bool(told & {expert.card.label(name).code for name in drawn}))
-            tallies.setdefault("devices/films_with_a_false_alarm", Tally()).add(false, case.patient)
+        for name in expert.told_devices:
+            if name in case.masks:
+                is_there = bool(case.masks[name].any())
+                kind = "sensitivity" if is_there else "false_alarms"
+                right = float(expert.card.label(name).code in told)
+                tallies.setdefault(f"{_named(name)}/{kind}", Tally()).add(right, case.patient)
+                scores[name].append((known.score(name) if known else 0.0, is_there, case.patient))
         if progress and number % 10 == 0:
             progress(f"{number} films read for structures")
     metrics = [
@@ -111,19 +107,17 @@ def phantom_cases(seeds: Iterable[int]) -> Iterator[Case]:
 
 
 def real_cases(pack: Path) -> Iterator[Case]:
-    """The films on which everything was drawn, but for those without a device that served for training."""
+    """The films that are not for training and on which everything was drawn."""
     if not (pack / "index.csv").is_file():
         return
-    for row in rows_where(pack, lambda _: True):
-        bits = drawn_bits(pack / row["mask"])
-        has_device = bool((bits >> DRAWN["endotracheal_tube"]).any())
-        if row["annotated"] == "all" and (is_held_out(row["split"]) or has_device):
+    for row in rows_where(pack, is_held_out):
+        if row["annotated"] == "all":
+            bits = drawn_bits(pack / row["mask"])
             yield Case(
                 patient=row["patient"],
                 view=row["view"],
                 picture=opened(pack / row["file"]),
                 masks={label_of(name): bits >> bit & 1 == 1 for name, bit in DRAWN.items()},
-                is_held_out=is_held_out(row["split"]),
             )
 
 
@@ -146,7 +140,7 @@ def _auroc(name: str, cases: list[tuple[float, bool, str]]) -> Metric:
 
 def _outlines(read: Structures | None, case: Case) -> Iterator[tuple[str, float]]:
     for name in ORGANS:
-        if name in case.masks and case.is_held_out:
+        if name in case.masks:
             yield f"{_named(name)}/dice", dice(read.at_source(read.mask(name)), case.masks[name]) if read else 0.0
     if case.mm:
         true = case.masks[DIAPHRAGM_FROM]

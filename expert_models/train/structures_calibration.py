@@ -15,7 +15,7 @@ import numpy.typing as npt
 from torch import nn
 
 from expert_models.card import Card
-from expert_models.chest_structures import DEVICES, ChestStructures
+from expert_models.chest_structures import ChestStructures, alarm_of
 from expert_models.evaluate_structures import phantom_cases
 from expert_models.train.cxr_anatomy import Progress
 from expert_models.train.radiographs import opened, rows_where
@@ -36,13 +36,15 @@ def calibrate(
     data: a folder with the pack cxr_nih; without it phantoms alone. seeds: of the phantoms.
     """
     expert = ChestStructures(card=card, network=network)
-    without: dict[str, dict[str, list[float]]] = {name: {kind: [] for kind in FALSE_ALARMS} for name in DEVICES}
+    without: dict[str, dict[str, list[float]]] = {
+        name: {kind: [] for kind in FALSE_ALARMS} for name in expert.told_devices
+    }
     errors = [0.0]
     for number, case in enumerate(phantom_cases(seeds), 1):
         read = expert.read(case.picture)
         if isinstance(read, str):
             continue
-        for name in DEVICES:
+        for name in without:
             if not case.masks[name].any():
                 without[name]["phantoms"].append(read.score(name))
         shift = read.shift()
@@ -54,14 +56,13 @@ def calibrate(
     for picture in _normal_films(data):
         read = expert.read(picture)
         if not isinstance(read, str):
-            for name in DEVICES:
+            for name in without:
                 without[name]["normal films"].append(read.score(name))
     return {"least_shift": float(np.quantile(errors, SHARE_OF_ERRORS))} | {
-        f"{name.lower().replace(' ', '_')}_alarm": max(
+        alarm_of(name): max(
             LEAST_ALARM, *(float(np.quantile(each, 1 - FALSE_ALARMS[kind])) for kind, each in kinds.items() if each)
         )
         for name, kinds in without.items()
-        if f"{name.lower().replace(' ', '_')}_alarm" in card.calibration
     }
 
 
