@@ -1,14 +1,12 @@
-"""The structures expert: airways, clavicles, ribs and diaphragm on a frontal chest radiograph, and pacemakers.
+"""The structures expert: airways, clavicles, ribs and diaphragm on a frontal chest radiograph.
 
-Nearly all that it knows comes from phantoms. A device is only ever told as possible, where its sign is stronger than on
-films without it, and only those devices whose sign has an alarm in the card: the network has outputs for others that it
-did not learn to outline. The trachea is measured from the middle between the clavicles where it lies further off than
-the measurement errs.
+Nearly all that it knows comes from phantoms. The trachea is measured from the middle between the clavicles, and told to
+be shifted where it lies further off than on films without anything wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -24,7 +22,6 @@ from expert_models.codes import (
     CLAVICLE,
     DIAPHRAGM,
     LEFTWARD_SHIFT,
-    LINES_AND_DEVICES,
     MILLIMETER,
     PIXEL,
     RIB,
@@ -47,25 +44,8 @@ LUNGS_AND_HEART = ("right lung", "left lung", "heart")
 ORGANS = ("airways", "right clavicle", "left clavicle", "ribs")
 DIAPHRAGM_FROM = "abdomen"  # whose upper edge it is
 CARINA = "carina"
-DEVICES = (
-    "endotracheal tube",
-    "nasogastric tube",
-    "central line",
-    "chest drain",
-    "pacemaker",
-    "sternal wires",
-    "ECG leads",
-)
 EDGE = 1.5  # frame pixels to either side of the diaphragm's line
-LEAST_SURE = 0.2  # probability below which a pixel says nothing of a device
 SPECK = 12  # frame pixels below which a part of a structure is left out
-
-UNTOLD = "of devices only strong signs of a pacemaker are told, as possible, and none was seen"
-
-
-def alarm_of(device: str) -> str:
-    """The name in the card of the score from which a device is told."""
-    return f"{device.lower().replace(' ', '_')}_alarm"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,11 +55,6 @@ class Structures:
     maps: Mapping[str, npt.NDArray[np.float32]]
     thresholds: Mapping[str, float]
     box: Letterbox
-
-    def score(self, device: str) -> float:
-        """How strong the sign of a device is: the pixels of the frame that it takes, as far as the network is sure."""
-        shown = self.maps[device]
-        return float(shown[shown >= LEAST_SURE].sum())
 
     def mask(self, label: str) -> Mask:
         """Where a structure is in the frame, without specks."""
@@ -155,15 +130,15 @@ class ChestStructures:
 
     @property
     def concepts(self) -> tuple[Code, ...]:
-        """Airways, clavicles, ribs, diaphragm, and lines and devices as a whole."""
-        return AIRWAYS, CLAVICLE, RIB, DIAPHRAGM, LINES_AND_DEVICES
+        """Airways, clavicles, ribs, diaphragm."""
+        return AIRWAYS, CLAVICLE, RIB, DIAPHRAGM
 
     def refuses(self, series: Series) -> str | None:
         """Why this series is not a frontal chest radiograph that can be read, in one sentence; None when it may be."""
         return refuses_radiograph(series, self.card)
 
     def examine(self, series: Series, masks: Masks) -> Sequence[Finding]:
-        """What is outlined and what may be there; all not assessed where no two lungs and a heart are seen."""
+        """What is outlined; all not assessed where no two lungs with a heart between them are seen."""
         read = self.read(np.asarray(series.volume.voxels[0], dtype=np.float32))
         if isinstance(read, str):
             return [Finding("f1", each, Presence.NOT_ASSESSED, self.tag, reason=read) for each in self.concepts]
@@ -171,9 +146,11 @@ class ChestStructures:
 
     def findings(self, read: Structures, series: Series, masks: Masks) -> list[Finding]:
         """What a reading of the series' picture says."""
-        devices = list(self._devices(read, series, masks))
-        untold = Finding("f1", LINES_AND_DEVICES, Presence.NOT_ASSESSED, self.tag, reason=UNTOLD)
-        return [*self._organs(read, series, masks), *(devices or [untold])]
+        found = {name: read.mask(name) if name == "ribs" else read.part(name) for name in ORGANS}
+        return [
+            self._outlined(name, read.at_source(mask), read, series, masks)
+            for name, mask in (found | {DIAPHRAGM_FROM: read.diaphragm()}).items()
+        ]
 
     def read(self, picture: npt.NDArray[np.float32]) -> Structures | str:
         """What the network sees on a picture (rows, columns) in [0, 1]; in one sentence why nothing is told."""
@@ -185,43 +162,20 @@ class ChestStructures:
             return reason
         return Structures(maps, {label.name: label.threshold for label in self.card.labels}, box)
 
-    @property
-    def told_devices(self) -> tuple[str, ...]:
-        """The devices that may be told: those with an alarm in the card."""
-        return tuple(name for name in DEVICES if alarm_of(name) in self.card.calibration)
-
-    def is_told(self, read: Structures, device: str) -> bool:
-        """Whether the sign of one of `told_devices` is strong enough to tell it."""
-        return read.score(device) >= self.card.calibration[alarm_of(device)]
-
-    def _organs(self, read: Structures, series: Series, masks: Masks) -> Iterator[Finding]:
-        found = {name: read.mask(name) if name == "ribs" else read.part(name) for name in ORGANS}
-        for name, mask in (found | {DIAPHRAGM_FROM: read.diaphragm()}).items():
-            label = self.card.label(name)
-            concept = DIAPHRAGM if name == DIAPHRAGM_FROM else label.code
-            at_source = read.at_source(mask)
-            if not at_source.any():
-                reason = "it could not be outlined"
-                yield Finding("f1", concept, Presence.NOT_ASSESSED, self.tag, side=label.side, reason=reason)
-                continue
-            region = region_of(series, at_source, masks)
-            finding = Finding("f1", concept, Presence.PRESENT, self.tag, side=label.side, regions=(region,))
-            shift = self._shift(read, series) if concept == AIRWAYS else None
-            yield replace(finding, measurements=(shift,)) if shift else finding
-
-    def _devices(self, read: Structures, series: Series, masks: Masks) -> Iterator[Finding]:
-        for name in self.told_devices:
-            if not self.is_told(read, name):
-                continue
-            at_source = read.at_source(read.mask(name))
-            if not at_source.any():
-                continue
-            code = self.card.label(name).code
-            region = region_of(series, at_source, masks)
-            yield Finding("f1", code, Presence.INDETERMINATE, self.tag, regions=(region,))
+    def _outlined(self, name: str, mask: Mask, read: Structures, series: Series, masks: Masks) -> Finding:
+        """One organ by its label's name, whose mask (rows, columns) may be empty."""
+        label = self.card.label(name)
+        concept = DIAPHRAGM if name == DIAPHRAGM_FROM else label.code
+        if not mask.any():
+            reason = "it could not be outlined"
+            return Finding("f1", concept, Presence.NOT_ASSESSED, self.tag, side=label.side, reason=reason)
+        region = region_of(series, mask, masks)
+        finding = Finding("f1", concept, Presence.PRESENT, self.tag, side=label.side, regions=(region,))
+        shift = self._shift(read, series) if concept == AIRWAYS else None
+        return replace(finding, measurements=(shift,)) if shift else finding
 
     def _shift(self, read: Structures, series: Series) -> Measurement | None:
-        """How far the trachea lies from the middle; None where that may be the measurement's own error."""
+        """How far the trachea lies from the middle; None where it is as near as without anything wrong."""
         shift = read.shift()
         if shift is None:
             return None

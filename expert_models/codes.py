@@ -36,22 +36,6 @@ ATELECTASIS = Code("46621007", "SCT", "Atelectasis")
 PULMONARY_EDEMA = Code("19242006", "SCT", "Pulmonary edema")
 EMPHYSEMA = Code("87433001", "SCT", "Pulmonary emphysema")
 
-# Devices. Nasogastric tube: SCT as HL7's value set deliverydevice-code has it; the others as pydicom lists them.
-LINES_AND_DEVICES = Code("lines-and-devices", "99WETREAD", "Lines and devices")  # as a whole, where none is told
-ENDOTRACHEAL_TUBE = Code("26412008", "SCT", "Endotracheal tube")
-NASOGASTRIC_TUBE = Code("17102003", "SCT", "Nasogastric tube")
-CENTRAL_VENOUS_CATHETER = Code("52124006", "SCT", "Central venous catheter")
-CHEST_TUBE = Code("112173", "DCM", "Chest tube")
-PACEMAKER = Code("14106009", "SCT", "Cardiac pacemaker")
-STERNAL_WIRE = Code("sternal-wire", "99WETREAD", "Sternal wire")
-ECG_LEAD = Code("ecg-lead", "99WETREAD", "ECG lead")
-DEVICES = frozenset(
-    {
-        *(ENDOTRACHEAL_TUBE, NASOGASTRIC_TUBE, CENTRAL_VENOUS_CATHETER, CHEST_TUBE, PACEMAKER, STERNAL_WIRE, ECG_LEAD),
-        LINES_AND_DEVICES,
-    }
-)
-
 # Attributes of a nodule. RadLex as two public lung nodule models have it (openimagingdata/CDEStaging, and the solidity
 # value set of Philips' AIR guide): RID46010 with RID5741, RID46011, RID46016. The rest is as pydicom lists it.
 ATTENUATION_TYPE = Code("RID46010", "RADLEX", "Solidness descriptor")

@@ -1,8 +1,7 @@
 """The structures expert on phantoms, where everything is known, and on real films with drawn airways.
 
-Real films are the held-out ones of cxr_anatomy on which everything was drawn. Devices are scored on phantoms, and those
-alone that the card has an alarm for. A film that is not read scores a Dice of 0 and tells no device. An error is of
-what was measured, and beside it stands which share was.
+Real films are the held-out ones of cxr_anatomy on which everything was drawn. A film that is not read scores a Dice of
+0. An error is of what was measured, and beside it stands which share was.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from expert_models.chest_structures import CARINA, DIAPHRAGM_FROM, ORGANS, ChestStructures, Structures
-from expert_models.evaluate import Metric, Progress, bootstrapped, mean_metric
-from expert_models.evaluate_radiographs import MaskShelf, as_series, auroc, is_held_out
+from expert_models.evaluate import Metric, Progress, mean_metric
+from expert_models.evaluate_radiographs import as_series, is_held_out
 from expert_models.measure import Mask, dice, middle_of_row, midpoint_between
 from expert_models.preprocess import Letterbox
 from expert_models.train.radiographs import drawn_bits, opened, rows_where
@@ -62,28 +61,15 @@ def evaluate_structures(
     """Every figure on phantoms of these seeds or, without seeds, on the pack cxr_anatomy in a folder."""
     cases = phantom_cases(seeds) if seeds else real_cases(Path(source) / "cxr_anatomy")
     tallies: dict[str, Tally] = {}
-    scores: dict[str, list[tuple[float, bool, str]]] = {name: [] for name in expert.told_devices}
     for number, case in enumerate(islice(cases, limit), 1):
-        series = as_series(case.picture, case.view)
-        read = None if expert.refuses(series) else expert.read(case.picture)
+        read = None if expert.refuses(as_series(case.picture, case.view)) else expert.read(case.picture)
         known = None if isinstance(read, str) else read
         for name, value in (*_outlines(known, case), *_lengths(known, case)):
             tallies.setdefault(name, Tally()).add(value, case.patient)
-        told = {each.concept for each in expert.findings(known, series, MaskShelf())} if known else set()
-        for name in expert.told_devices:
-            if name in case.masks:
-                is_there = bool(case.masks[name].any())
-                kind = "sensitivity" if is_there else "false_alarms"
-                right = float(expert.card.label(name).code in told)
-                tallies.setdefault(f"{_named(name)}/{kind}", Tally()).add(right, case.patient)
-                scores[name].append((known.score(name) if known else 0.0, is_there, case.patient))
         if progress and number % 10 == 0:
             progress(f"{number} films read for structures")
-    metrics = [
+    return [
         mean_metric(f"cxr_structures/{name}", tally.values, tally.patients) for name, tally in sorted(tallies.items())
-    ]
-    return metrics + [
-        _auroc(name, cases) for name, cases in scores.items() if len({there for _, there, _ in cases}) > 1
     ]
 
 
@@ -117,7 +103,7 @@ def real_cases(pack: Path) -> Iterator[Case]:
                 patient=row["patient"],
                 view=row["view"],
                 picture=opened(pack / row["file"]),
-                masks={label_of(name): bits >> bit & 1 == 1 for name, bit in DRAWN.items()},
+                masks={"airways": bits >> DRAWN["airways"] & 1 == 1},
             )
 
 
@@ -126,22 +112,13 @@ def label_of(channel: str) -> str:
     return "ECG leads" if channel == "ecg_leads" else channel.replace("_", " ")
 
 
-def _named(label: str) -> str:
-    return label.lower().replace(" ", "_")
-
-
-def _auroc(name: str, cases: list[tuple[float, bool, str]]) -> Metric:
-    score, there, patients = zip(*cases, strict=True)
-    truth, guess = np.array(there), np.array(score)
-    return bootstrapped(
-        f"cxr_structures/{_named(name)}/auroc", lambda index: auroc(truth[index], guess[index]), list(patients)
-    )
-
-
 def _outlines(read: Structures | None, case: Case) -> Iterator[tuple[str, float]]:
     for name in ORGANS:
         if name in case.masks:
-            yield f"{_named(name)}/dice", dice(read.at_source(read.mask(name)), case.masks[name]) if read else 0.0
+            yield (
+                f"{name.replace(' ', '_')}/dice",
+                dice(read.at_source(read.mask(name)), case.masks[name]) if read else 0.0,
+            )
     if case.mm:
         true = case.masks[DIAPHRAGM_FROM]
         mine = read.at_source(read.part(DIAPHRAGM_FROM)) if read else np.zeros(true.shape, bool)

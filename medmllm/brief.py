@@ -27,7 +27,7 @@ MOST_PICTURES = 2
 MOST_SLICES = 4
 MOST_OF_INDICATION = 200  # characters
 # What the model did not learn with, and does not need for what it says; nor the ratio of the lungs' areas.
-UNTOLD = (codes.ANATOMY - {codes.LUNG, codes.HEART}) | codes.DEVICES
+UNTOLD = codes.ANATOMY - {codes.LUNG, codes.HEART}
 
 
 @dataclass(frozen=True, slots=True)

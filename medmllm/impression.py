@@ -40,14 +40,13 @@ def impression(
     present = [each for each in stated if each.presence is Presence.PRESENT]
     unsure = [each for each in stated if each.presence is Presence.INDETERMINATE]
     absent = [each for each in stated if each.presence is Presence.ABSENT]
-    # That lines and devices are left to the reader is said under findings, of nearly every film.
-    unread = [e for e in findings if e.presence is Presence.NOT_ASSESSED and e.concept != codes.LINES_AND_DEVICES]
+    unread = [each for each in findings if each.presence is Presence.NOT_ASSESSED]
     sentences = [
         *(_grounded(_present(group), group) for group in _groups(present)),
         *(_grounded(_unsure(group), group) for group in _groups(unsure)),
         *_changes(comparisons, findings, study),
         *_literature(evidence, [*present, *unsure]),
-        *_absent(absent, any(each.concept not in codes.DEVICES for each in (*present, *unsure))),
+        *_absent(absent, bool(present or unsure)),
         *_unread(unread),
     ]
     if not (present or unsure or absent):

@@ -85,7 +85,7 @@ PATHOLOGIES: dict[str, str] = {
     r"|al)\b[^.;:]{0,20}\bwiden(?:ed|ing)\b",
 }
 
-DEVICES: dict[str, str] = {  # by the lower-case meaning of their codes
+DEVICES: dict[str, str] = {  # of which no expert that ships speaks, so that nobody else may
     "endotracheal tube": r"\b(?:endotracheal|tracheal|tracheostomy|ET) tubes?\b|\bETT\b",
     "nasogastric tube": r"\b(?:nasogastric|orogastric|gastric|enteric|feeding|NG) tubes?\b",
     "central venous catheter": r"\bcentral (?:venous )?(?:lines?|catheters?)\b|\bPICC\b",

@@ -31,7 +31,7 @@ EXPECTED = (  # what a reader of the chest looks for; whatever no expert answere
     codes.PLEURAL_EFFUSION,
     codes.PNEUMOTHORAX,
 )
-NEVER_ASSESSED = ("the bones", "the mediastinum", "the upper abdomen")
+NEVER_ASSESSED = ("the bones", "the mediastinum", "the upper abdomen", "lines and devices")
 MOST_REASONS = 3
 
 
@@ -157,7 +157,6 @@ def scope(findings: Sequence[Finding], seen: Collection[Code] = ()) -> Sentence:
     if codes.LUNG_OPACITY in asked:
         asked.add(codes.CONSOLIDATION)  # on a film every consolidation is an opacity
     names = [wording.noun(concept) for concept in EXPECTED if concept not in asked]
-    devices = "other lines and devices" if asked & (codes.DEVICES - {codes.LINES_AND_DEVICES}) else "lines and devices"
-    text = f"This report does not assess {wording.listed([*names, *NEVER_ASSESSED, devices], 'or')}."
+    text = f"This report does not assess {wording.listed([*names, *NEVER_ASSESSED], 'or')}."
     ids = tuple(each.id for each in findings)
     return Sentence(text, Section.FINDINGS, Grounding(finding_ids=ids, attributes=("Modality",)))

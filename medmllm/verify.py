@@ -361,8 +361,7 @@ def _normality(text: str, cited: Cited, report: Report) -> str | None:
     if not lexicon.AMONG_ASSESSED.search(text):
         return f"says “{claim.group()}”; no expert has looked at everything"
     doubtful = (Presence.PRESENT, Presence.INDETERMINATE)
-    harmless = codes.ANATOMY | codes.DEVICES
-    contrary = [e for e in report.findings if e.presence in doubtful and e.concept not in harmless]
+    contrary = [e for e in report.findings if e.presence in doubtful and e.concept not in codes.ANATOMY]
     if contrary:
         return f"says “{claim.group()}”; {contrary[0].id} is {contrary[0].presence.value}"
     return None

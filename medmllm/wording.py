@@ -27,10 +27,8 @@ NOUNS = {
     codes.AIRWAYS: "trachea",
     codes.RIB: "ribs",
 }
-COUNTABLE = frozenset(
-    {codes.LUNG_NODULE, codes.LUNG_MASS, codes.PLEURAL_EFFUSION, codes.PNEUMOTHORAX, *codes.DEVICES}
-) - {codes.LINES_AND_DEVICES}
-PLURAL = frozenset({codes.RIB, codes.LINES_AND_DEVICES})
+COUNTABLE = frozenset({codes.LUNG_NODULE, codes.LUNG_MASS, codes.PLEURAL_EFFUSION, codes.PNEUMOTHORAX})
+PLURAL = frozenset({codes.RIB})
 IN_THE_LUNG = frozenset(
     {
         *(codes.LUNG_NODULE, codes.LUNG_MASS, codes.LUNG_OPACITY),

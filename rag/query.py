@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dicom_io.study import Study
-from expert_models.codes import ANATOMY, DEVICES
+from expert_models.codes import ANATOMY
 from expert_models.finding import Code, Finding, Presence
 from rag.concepts import ANY_MODALITY, MODALITY_NAMES, MODALITY_TOPICS, concept_of
 from rag.evidence import Query
@@ -14,15 +14,14 @@ from rag.evidence import Query
 def queries_for(study: Study, findings: Sequence[Finding]) -> tuple[Query, ...]:
     """One query for each concept that is present or indeterminate, the surest first.
 
-    Organs and devices are never looked up, and a study in which nothing was found has no query: no sentence of its
-    report would cite the answer. The words hold the concept and the kind of image alone, never the text of the request,
-    which may name the patient.
+    Organs are never looked up, and a study in which nothing was found has no query: no sentence of its report would
+    cite the answer. The words hold the concept and the kind of image alone, never
+    the text of the request, which may name the patient.
     """
     topics = topics_for(study)
     groups: dict[Code, list[Finding]] = {}
     for finding in sorted(findings, key=urgency):
-        is_there = finding.presence in (Presence.PRESENT, Presence.INDETERMINATE)
-        if is_there and finding.concept not in ANATOMY | DEVICES:
+        if finding.presence in (Presence.PRESENT, Presence.INDETERMINATE) and finding.concept not in ANATOMY:
             groups.setdefault(finding.concept, []).append(finding)
     return tuple(
         Query(query_text(code, topics), tuple(finding.id for finding in group), topics)

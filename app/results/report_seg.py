@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes as dicom_codes
-from pydicom.sr.coding import Code as PydicomCode
 
 from app.results.coded import (
     SERIES_NUMBERS,
@@ -27,7 +26,7 @@ from app.results.errors import ResultRefused
 from app.results.record import Record
 from app.results.words import PRODUCT, title_of
 from dicom_io.study import Series
-from expert_models.codes import ANATOMY, DEVICES
+from expert_models.codes import ANATOMY
 from expert_models.finding import Finding
 
 BoolVolume = npt.NDArray[np.bool_]
@@ -153,16 +152,6 @@ def source_images(record: Record, series: Series, first: int, last: int) -> list
     return [record.sources[uid] for uid in uids]
 
 
-def category_of(finding: Finding) -> PydicomCode:
-    """What kind of thing it is, of CID 7150: an organ, something put into the patient, or a lesion."""
-    category: PydicomCode = dicom_codes.SCT.MorphologicallyAbnormalStructure
-    if finding.concept in ANATOMY:
-        category = dicom_codes.SCT.AnatomicalStructure
-    elif finding.concept in DEVICES:
-        category = dicom_codes.SCT.PhysicalObject
-    return category
-
-
 def described(record: Record, segment: Segment) -> hd.seg.SegmentDescription:
     """What a segment is, who drew it, and how it is tracked."""
     finding = segment.finding
@@ -171,7 +160,9 @@ def described(record: Record, segment: Segment) -> hd.seg.SegmentDescription:
     description = hd.seg.SegmentDescription(
         segment_number=segment.number,
         segment_label=title_of(finding)[:64],
-        segmented_property_category=category_of(finding),
+        segmented_property_category=(
+            dicom_codes.SCT.AnatomicalStructure if is_organ else dicom_codes.SCT.MorphologicallyAbnormalStructure
+        ),
         segmented_property_type=concept(finding.concept),
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(

@@ -1,8 +1,9 @@
-"""The recipe of the structures network: airways, bones, the diaphragm, tubes, lines and implants on a frontal film.
+"""The recipe of the structures network: airways, clavicles, ribs and the diaphragm on a frontal film.
 
 Phantoms carry exact masks of everything, real films those of lungs and of some hearts and airways, and that no device
 is there. It starts from the anatomy network, and what made that network robust varies these films too, but for the
-painted wires: here a wire is a finding.
+painted wires: devices are learned as well, and a wire is one. What came of that is not good enough to be kept, so that
+their outputs are dropped at the end.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def train_structures(data: Path | None, out: Path, progress: Progress) -> tuple[
         groups["lungs"] = as_group([film for film, is_whole in zip(films, told, strict=True) if not is_whole])
         progress(f"{len(groups['whole'].pictures)} real films without a device, {len(groups['lungs'].pictures)} others")
     checkpoint = out / "cxr-structures.checkpoint.safetensors"
-    return fit(started(plan), lambda step: _batch(groups, plan, step), plan, checkpoint, progress)
+    network, curve = fit(started(plan), lambda step: _batch(groups, plan, step), plan, checkpoint, progress)
+    return without_devices(network), curve
 
 
 def started(plan: Plan) -> LightUNet:
@@ -66,6 +68,18 @@ def started(plan: Plan) -> LightUNet:
     own |= {name: value.to(own[name].dtype) for name, value in published.items() if value.shape == own[name].shape}
     network.load_state_dict(own)
     return network
+
+
+def without_devices(network: LightUNet) -> LightUNet:
+    """The same network without its outputs for devices, which are its last."""
+    kept = len(CHANNELS) - len(DEVICES)
+    smaller = LightUNet(in_channels=1, out_channels=kept, decoder_channels=list(PLAN.decoder))
+    wanted = smaller.state_dict()
+    state = network.state_dict()
+    smaller.load_state_dict(
+        {name: state[name][: len(own)] if own.ndim else state[name] for name, own in wanted.items()}
+    )
+    return smaller.eval()
 
 
 def as_group(films: Sequence[Film]) -> Group:

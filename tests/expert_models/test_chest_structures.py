@@ -14,11 +14,8 @@ from expert_models.codes import (
     AIRWAYS,
     CLAVICLE,
     DIAPHRAGM,
-    ENDOTRACHEAL_TUBE,
     LEFTWARD_SHIFT,
-    LINES_AND_DEVICES,
     MILLIMETER,
-    PACEMAKER,
     PIXEL,
     RIB,
     RIGHTWARD_SHIFT,
@@ -73,7 +70,7 @@ class Seeing(nn.Module):
 @pytest.fixture(scope="module")
 def card() -> Card:
     packaged = packaged_card(CARD)
-    return replace(packaged, calibration={**packaged.calibration, "pacemaker_alarm": 60.0, "least_shift": 0.01})
+    return replace(packaged, calibration={**packaged.calibration, "least_shift": 0.01})
 
 
 def examined(card: Card, masks: Masks, *, calibrated: bool = True, column_mm: float = 0.5) -> list[Finding]:
@@ -128,36 +125,11 @@ def test_lengths_are_in_pixels_where_the_spacing_is_unknown(card: Card) -> None:
     assert shift.value == pytest.approx(11, abs=0.6)
 
 
-def test_a_device_is_possible_where_its_sign_is_strong(card: Card) -> None:
-    box = chest(pacemaker=block((80, 110), (280, 310)))
-    findings = examined(card, box)
-    told = one(findings, PACEMAKER)
-    assert (told.presence, told.probability) == (Presence.INDETERMINATE, None)
-    assert [*told.regions[0].box.start[1:]] == pytest.approx([160, 560], abs=2)
-    assert not [each for each in findings if each.concept == LINES_AND_DEVICES]
-    strict = replace(card, calibration={**card.calibration, "pacemaker_alarm": 999.0})
-    assert one(examined(strict, box), LINES_AND_DEVICES).presence is Presence.NOT_ASSESSED
-    assert not [each for each in examined(strict, box) if each.concept == PACEMAKER]
-
-
-def test_a_device_without_an_alarm_in_the_card_is_not_told(card: Card) -> None:
-    findings = examined(card, chest(endotracheal_tube=block((20, 130), (198, 203))))
-    assert not [each for each in findings if each.concept == ENDOTRACHEAL_TUBE]
-    assert one(findings, LINES_AND_DEVICES).presence is Presence.NOT_ASSESSED
-
-
 def read_of(**shown: np.ndarray) -> Structures:
     """A reading of the chest of rectangles, in a frame of its own size, with other maps where they are given."""
     masks = chest() | {name.replace("_", " "): mask for name, mask in shown.items()}
     maps = {name: mask.astype(np.float32) for name, mask in masks.items()}
     return Structures(maps, dict.fromkeys(maps, 0.5), Letterbox((SIZE, SIZE), (SIZE, SIZE)))
-
-
-def test_a_sign_is_as_strong_as_its_pixels_are_many_and_sure() -> None:
-    """By hand: 30 pixels of 1.0 and 20 of 0.5 are 40; what is below 0.2 says nothing."""
-    shown = np.full((SIZE, SIZE), 0.1, np.float32)
-    shown[100, 100:130], shown[101, 100:120] = 1.0, 0.5
-    assert read_of(pacemaker=shown).score("pacemaker") == pytest.approx(40)
 
 
 def test_specks_are_left_out() -> None:
@@ -206,7 +178,7 @@ def test_a_picture_without_lungs_is_not_assessed(card: Card) -> None:
     nothing = {name: mask for name, mask in chest().items() if "lung" not in name}
     findings = examined(card, nothing)
     assert {each.presence for each in findings} == {Presence.NOT_ASSESSED}
-    assert [each.concept for each in findings] == [AIRWAYS, CLAVICLE, RIB, DIAPHRAGM, LINES_AND_DEVICES]
+    assert [each.concept for each in findings] == [AIRWAYS, CLAVICLE, RIB, DIAPHRAGM]
 
 
 def test_what_is_not_seen_is_not_assessed_alone(card: Card) -> None:
