@@ -1,7 +1,8 @@
-"""The structures expert: airways, clavicles, ribs and diaphragm on a frontal chest radiograph.
+"""The structures expert: airways, clavicles and diaphragm on a frontal chest radiograph.
 
-Nearly all that it knows comes from phantoms. The trachea is measured from the middle between the clavicles, and told to
-be shifted where it lies further off than on films without anything wrong.
+Nearly all that it knows comes from phantoms. Ribs are outlined by the network and not told: single ones run into each
+other, and all of them together hide the picture. The trachea is measured from the middle between the clavicles, and
+told to be shifted where it lies further off than on films without anything wrong.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from expert_models.codes import (
     LEFTWARD_SHIFT,
     MILLIMETER,
     PIXEL,
-    RIB,
     RIGHTWARD_SHIFT,
 )
 from expert_models.finding import Code, ExpertTag, Finding, Line, Measurement, Presence
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 CARD = "cxr-structures"
 LUNGS_AND_HEART = ("right lung", "left lung", "heart")
-ORGANS = ("airways", "right clavicle", "left clavicle", "ribs")
+ORGANS = ("airways", "right clavicle", "left clavicle")
 DIAPHRAGM_FROM = "abdomen"  # whose upper edge it is
 CARINA = "carina"
 EDGE = 1.5  # frame pixels to either side of the diaphragm's line
@@ -103,7 +103,7 @@ class Structures:
     def shift(self) -> tuple[tuple[float, float], tuple[float, float]] | None:
         """From the middle between the clavicles to the trachea, half way down to the carina: two (row, column)."""
         carina = self.centre(CARINA)
-        airways, right, left = (self.part(name) for name in ORGANS[:3])
+        airways, right, left = (self.part(name) for name in ORGANS)
         middle = midpoint_between(right, left)
         if carina is None or middle is None or carina[0] <= middle[0]:
             return None
@@ -130,8 +130,8 @@ class ChestStructures:
 
     @property
     def concepts(self) -> tuple[Code, ...]:
-        """Airways, clavicles, ribs, diaphragm."""
-        return AIRWAYS, CLAVICLE, RIB, DIAPHRAGM
+        """Airways, clavicles, diaphragm."""
+        return AIRWAYS, CLAVICLE, DIAPHRAGM
 
     def refuses(self, series: Series) -> str | None:
         """Why this series is not a frontal chest radiograph that can be read, in one sentence; None when it may be."""
@@ -146,11 +146,8 @@ class ChestStructures:
 
     def findings(self, read: Structures, series: Series, masks: Masks) -> list[Finding]:
         """What a reading of the series' picture says."""
-        found = {name: read.mask(name) if name == "ribs" else read.part(name) for name in ORGANS}
-        return [
-            self._outlined(name, read.at_source(mask), read, series, masks)
-            for name, mask in (found | {DIAPHRAGM_FROM: read.diaphragm()}).items()
-        ]
+        found = {name: read.part(name) for name in ORGANS} | {DIAPHRAGM_FROM: read.diaphragm()}
+        return [self._outlined(name, read.at_source(mask), read, series, masks) for name, mask in found.items()]
 
     def read(self, picture: npt.NDArray[np.float32]) -> Structures | str:
         """What the network sees on a picture (rows, columns) in [0, 1]; in one sentence why nothing is told."""

@@ -21,7 +21,6 @@ PLEURA = Code("3120008", "SCT", "Pleural structure")
 CHEST = Code("816094009", "SCT", "Chest")
 AIRWAYS = Code("110726009", "SCT", "Trachea and bronchus")
 CLAVICLE = Code("51299004", "SCT", "Clavicle")
-RIB = Code("113197003", "SCT", "Rib")
 DIAPHRAGM = Code("5798000", "SCT", "Diaphragm")
 
 # Findings

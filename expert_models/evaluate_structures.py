@@ -113,7 +113,7 @@ def label_of(channel: str) -> str:
 
 
 def _outlines(read: Structures | None, case: Case) -> Iterator[tuple[str, float]]:
-    for name in ORGANS:
+    for name in (*ORGANS, "ribs"):
         if name in case.masks:
             yield (
                 f"{name.replace(' ', '_')}/dice",

@@ -184,7 +184,7 @@ def _absent(absent: Sequence[Finding], is_something: bool) -> Iterator[Sentence]
 def _unread(unread: Sequence[Finding]) -> Iterator[Sentence]:
     if unread:
         names = unique(named(each) for each in organs_first(unread))
-        verb = "were" if wording.are_many(names, unread) else "was"
+        verb = "was" if len(names) == 1 else "were"
         text = f"{wording.upper_first(wording.listed(names))} {verb} not assessed; the reasons are under findings."
         yield _grounded(text, unread)
 

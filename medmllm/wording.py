@@ -25,10 +25,8 @@ NOUNS = {
     codes.LUNG: "lung",
     codes.HEART: "heart",
     codes.AIRWAYS: "trachea",
-    codes.RIB: "ribs",
 }
 COUNTABLE = frozenset({codes.LUNG_NODULE, codes.LUNG_MASS, codes.PLEURAL_EFFUSION, codes.PNEUMOTHORAX})
-PLURAL = frozenset({codes.RIB})
 IN_THE_LUNG = frozenset(
     {
         *(codes.LUNG_NODULE, codes.LUNG_MASS, codes.LUNG_OPACITY),
@@ -133,11 +131,6 @@ def place(finding: Finding) -> str:
         return "in both lungs" if side is Side.BILATERAL else f"in the {side.value} lung"
     site = lower_first(finding.site.meaning)
     return f"at the {side.value} {site}" if side else f"at the {site}"
-
-
-def are_many(names: Sequence[str], findings: Sequence[Finding]) -> bool:
-    """Whether the names of these findings, each once, take a verb in the plural."""
-    return len(names) > 1 or any(each.concept in PLURAL for each in findings)
 
 
 def thing(finding: Finding) -> str:

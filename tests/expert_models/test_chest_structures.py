@@ -17,7 +17,6 @@ from expert_models.codes import (
     LEFTWARD_SHIFT,
     MILLIMETER,
     PIXEL,
-    RIB,
     RIGHTWARD_SHIFT,
 )
 from expert_models.evaluate_radiographs import MaskShelf
@@ -90,7 +89,6 @@ def test_organs_are_outlined_where_they_are(card: Card) -> None:
     findings = examined(card, chest())
     places = {
         (AIRWAYS, None): (60, 320, 392, 410),
-        (RIB, None): (140, 152, 140, 640),
         (CLAVICLE, Side.RIGHT): (120, 132, 180, 360),
         (CLAVICLE, Side.LEFT): (120, 132, 420, 600),
     }
@@ -178,13 +176,13 @@ def test_a_picture_without_lungs_is_not_assessed(card: Card) -> None:
     nothing = {name: mask for name, mask in chest().items() if "lung" not in name}
     findings = examined(card, nothing)
     assert {each.presence for each in findings} == {Presence.NOT_ASSESSED}
-    assert [each.concept for each in findings] == [AIRWAYS, CLAVICLE, RIB, DIAPHRAGM]
+    assert [each.concept for each in findings] == [AIRWAYS, CLAVICLE, DIAPHRAGM]
 
 
 def test_what_is_not_seen_is_not_assessed_alone(card: Card) -> None:
-    gone = ("ribs", "carina", "left clavicle")
+    gone = ("abdomen", "carina", "left clavicle")
     findings = examined(card, {name: mask for name, mask in chest().items() if name not in gone})
-    assert one(findings, RIB).presence is Presence.NOT_ASSESSED
+    assert one(findings, DIAPHRAGM).presence is Presence.NOT_ASSESSED
     assert one(findings, CLAVICLE, Side.LEFT).presence is Presence.NOT_ASSESSED
     assert one(findings, CLAVICLE, Side.RIGHT).presence is Presence.PRESENT
     assert one(findings, AIRWAYS).measurements == (), "without a carina nothing says where to measure"
