@@ -26,6 +26,8 @@ ORGANS = {
     "69748006": "Thyroid",
     "9875009": "Thymus",
     "44567001": "Trachea",
+    "110726009": "Trachea and bronchus",
+    "5798000": "Diaphragm",
     "12738006": "Brain",
     "2748008": "Spinal cord",
     "15825003": "Aorta",

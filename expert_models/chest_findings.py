@@ -18,9 +18,9 @@ import numpy.typing as npt
 from dicom_io.study import Series
 from expert_models import chest_radiograph
 from expert_models.card import Card, Label, packaged_card
-from expert_models.chest_radiograph import ChestRadiograph, doubt_of_lungs
+from expert_models.chest_radiograph import ChestRadiograph, doubt_of_lungs, region_of
 from expert_models.codes import PULMONARY_EDEMA
-from expert_models.finding import Box, Code, ExpertTag, Finding, Presence, Region, Side
+from expert_models.finding import Code, ExpertTag, Finding, Presence, Region, Side
 from expert_models.once import Once
 from expert_models.ports import Masks
 
@@ -110,7 +110,7 @@ class ChestFindings:
             regions: tuple[Region, ...] = ()
             if presence is not Presence.ABSENT:
                 where = reading.regions(label.name, [SIDES.index(each) for each in SIDES if side in (None, each)])
-                regions = tuple(_region(series, mask, masks) for mask in where)
+                regions = tuple(region_of(series, mask, masks) for mask in where)
             yield Finding("f1", label.code, presence, self.tag, probability, side, regions=regions)
         if unanswered == len(by_side):
             is_told = f"{label.name}_alarm" in self._card.calibration
@@ -135,9 +135,3 @@ class ChestFindings:
         from expert_models.segment import Segmenter
 
         return Segmenter(self._anatomy, self._device), FindingsReader(self._card, self._device, self._network)
-
-
-def _region(series: Series, mask: npt.NDArray[np.bool_], masks: Masks) -> Region:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    box = Box((0, int(rows[0]), int(columns[0])), (1, int(rows[-1]) + 1, int(columns[-1]) + 1))
-    return Region(series.uid, box, series.source[0], masks.save(np.ascontiguousarray(mask[None][box.slices])))

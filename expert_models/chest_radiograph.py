@@ -17,6 +17,7 @@ from expert_models.codes import (
     CARDIOTHORACIC_RATIO,
     HEART,
     LUNG,
+    LUNG_AREA_RATIO,
     MILLIMETER,
     PIXEL,
     RATIO,
@@ -24,7 +25,7 @@ from expert_models.codes import (
 )
 from expert_models.finding import Box, Code, ExpertTag, Finding, Line, Measurement, Presence, Region
 from expert_models.input_check import refuses_radiograph
-from expert_models.measure import Width, horizontal_width, probability_above
+from expert_models.measure import Mask, Width, horizontal_width, probability_above
 from expert_models.once import Once
 from expert_models.ports import Masks
 
@@ -68,13 +69,14 @@ class ChestRadiograph:
         if reason := doubt_of_lungs(segmented, limits):
             return [self._not_assessed(number, concept, reason) for number, concept in enumerate(self.concepts, 1)]
         if reason := doubt_of_heart(segmented, limits):
-            lungs = self._anatomy(series, segmented.masks, masks, ("right lung", "left lung"))
+            lungs = self._lungs(series, segmented.masks, masks)
             unsure = enumerate((HEART, CARDIOMEGALY), len(lungs) + 1)
             return [*lungs, *(self._not_assessed(number, concept, reason) for number, concept in unsure)]
         diameters, ratio = _measured(series, segmented.masks)
         probability = self.probability_enlarged(ratio.value, series.view)
-        *lungs, heart = self._anatomy(series, segmented.masks, masks, ("right lung", "left lung", "heart"))
-        heart = replace(heart, measurements=(*diameters, ratio))
+        lungs = self._lungs(series, segmented.masks, masks)
+        (heart,) = self._anatomy(series, segmented.masks, masks, ("heart",))
+        heart = replace(heart, id=f"f{len(lungs) + 1}", measurements=(*diameters, ratio))
         enlarged = replace(
             heart,
             id=f"f{len(lungs) + 2}",
@@ -101,6 +103,15 @@ class ChestRadiograph:
                 return probability
         return sum(by_view.values()) / 2
 
+    def _lungs(self, series: Series, outlines: Mapping[str, Mask], masks: Masks) -> list[Finding]:
+        """Both lungs, each with its area relative to that of the other."""
+        right, left = self._anatomy(series, outlines, masks, ("right lung", "left lung"))
+        ratio = float(outlines["right lung"].sum() / outlines["left lung"].sum())
+        return [
+            replace(lung, measurements=(Measurement(LUNG_AREA_RATIO, value, RATIO),))
+            for lung, value in ((right, ratio), (left, 1 / ratio))
+        ]
+
     def _anatomy(
         self, series: Series, outlines: Mapping[str, npt.NDArray[np.bool_]], masks: Masks, names: Sequence[str]
     ) -> list[Finding]:
@@ -113,7 +124,7 @@ class ChestRadiograph:
                 Presence.PRESENT,
                 self.tag,
                 side=labels[name].side,
-                regions=(_region(series, outlines[name], masks),),
+                regions=(region_of(series, outlines[name], masks),),
             )
             for number, name in enumerate(names, 1)
         ]
@@ -176,7 +187,8 @@ def centre(mask: npt.NDArray[np.bool_]) -> tuple[float, float]:
     return float(rows @ np.arange(len(rows)) / total), float(columns @ np.arange(len(columns)) / total)
 
 
-def _region(series: Series, mask: npt.NDArray[np.bool_], masks: Masks) -> Region:
+def region_of(series: Series, mask: npt.NDArray[np.bool_], masks: Masks) -> Region:
+    """The region of a mask (rows, columns) of a radiograph, which is not empty; the mask is kept in masks."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = Box((0, int(rows[0]), int(columns[0])), (1, int(rows[-1]) + 1, int(columns[-1]) + 1))
     return Region(series.uid, box, series.source[0], masks.save(np.ascontiguousarray(mask[None][box.slices])))

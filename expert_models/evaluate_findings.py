@@ -22,13 +22,16 @@ from dicom_io.phantom.lesion import Lesion, LesionKind
 from expert_models.chest_findings import SIDES, ChestFindings
 from expert_models.codes import CARDIOMEGALY
 from expert_models.evaluate import Metric, Progress, bootstrapped, mean_metric
-from expert_models.evaluate_radiographs import MaskShelf, as_series, auroc
+from expert_models.evaluate_radiographs import MaskShelf, as_series, auroc, is_held_out
 from expert_models.finding import Finding, Presence
 from expert_models.findings_reader import Reading
+from expert_models.measure import dice
 from expert_models.ports import Expert
 from expert_models.train.findings_films import DISEASES, KINDS, MINED, phantom_film
+from expert_models.train.radiographs import drawn_bits, opened, rows_where
 
 LEAST_POSITIVES = 5
+OPAQUE_BITS = 0b110000  # ground glass and consolidation in the masks of cxr_anatomy
 BINS = 10  # of the calibration error, equally wide
 PHANTOM_ROWS = 512
 PHANTOM_SPACING_MM = 2.0
@@ -54,10 +57,11 @@ class ReadFilm:
 def evaluate_films(
     expert: ChestFindings, source: Path, limit: int | None = None, progress: Progress | None = None
 ) -> list[Metric]:
-    """Every figure on the pack cxr_nih in a folder; none without the pack."""
+    """Every figure on the packs cxr_nih and cxr_anatomy in a folder; none without them."""
     pack = source / "cxr_nih"
+    drawn = _drawn_masks(expert, source / "cxr_anatomy", limit)
     if not (pack / "boxes.csv").is_file():
-        return []
+        return drawn
     with (pack / "index.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] != "train"]
     films = read_films(expert, pack, rows[:limit], progress)
@@ -83,7 +87,27 @@ def evaluate_films(
     if boxed:
         metrics.append(mean_metric("cxr_opacity/box/iou", [film.overlap or 0.0 for film in boxed], _patients(boxed)))
         metrics.append(mean_metric("cxr_opacity/box/hit", [float(film.hit or 0) for film in boxed], _patients(boxed)))
-    return metrics
+    return metrics + drawn
+
+
+def _drawn_masks(expert: ChestFindings, pack: Path, limit: int | None) -> list[Metric]:
+    """Dice of the regions of opacity with drawn ground glass and consolidation, on films that are not for training.
+
+    The regions are those of the sides that would be stated, whatever the answer, as for boxes. A film that is not
+    assessed scores 0.
+    """
+    if not (pack / "index.csv").is_file():
+        return []
+    overlaps: list[tuple[float, str]] = []
+    for row in islice(rows_where(pack, is_held_out), limit):
+        opaque = drawn_bits(pack / row["mask"]) & OPAQUE_BITS > 0
+        if row["annotated"] == "all" and opaque.any():
+            reading = expert.read(opened(pack / row["file"]))
+            found = np.zeros(opaque.shape, bool)
+            for mask in [] if isinstance(reading, str) else reading.regions("opacity", _stated_sides(expert, reading)):
+                found |= mask
+            overlaps.append((dice(found, opaque), row["patient"]))
+    return [mean_metric("cxr_opacity/mask/dice", *zip(*overlaps, strict=True))] if overlaps else []
 
 
 def read_films(
@@ -180,9 +204,7 @@ def _placed(expert: ChestFindings, reading: Reading, boxes: Boxes, shape: tuple[
     drawn, found = np.zeros(shape, bool), np.zeros(shape, bool)
     for top, left, bottom, right in boxes:
         drawn[round(top) : round(bottom), round(left) : round(right)] = True
-    strongest = max(reading.scores["opacity"])
-    stated = [side for side in range(len(SIDES)) if _is_stated(expert, reading.scores["opacity"][side], strongest)]
-    for mask in reading.regions("opacity", stated):
+    for mask in reading.regions("opacity", _stated_sides(expert, reading)):
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         found[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
     side = int(np.argmax(reading.scores["opacity"]))
@@ -193,10 +215,15 @@ def _placed(expert: ChestFindings, reading: Reading, boxes: Boxes, shape: tuple[
     return float((drawn & found).sum() / union), bool(drawn[row, column])
 
 
-def _is_stated(expert: ChestFindings, score: float, strongest: float) -> bool:
-    """The stronger side always, the other where the expert does not call it absent."""
-    probability = expert.probability(expert.card.label("opacity"), score) or 0.0
-    return score == strongest or probability >= expert.card.calibration["opacity_absent"]
+def _stated_sides(expert: ChestFindings, reading: Reading) -> list[int]:
+    """The side where opacity is stronger, and the other where the expert does not call it absent."""
+    scores, label = reading.scores["opacity"], expert.card.label("opacity")
+    least = expert.card.calibration["opacity_absent"]
+    return [
+        side
+        for side, score in enumerate(scores)
+        if score == max(scores) or (expert.probability(label, score) or 0.0) >= least
+    ]
 
 
 def _aurocs(

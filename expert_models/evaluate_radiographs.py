@@ -1,15 +1,15 @@
 """The chest radiograph expert on labelled radiographs, by the same path as a DICOM file's pixels take.
 
 Lungs Dice is of the union of both lungs, per radiograph; a lung that the annotator left out takes the radiograph out of
-that figure. The ratio's error is against the widths of the drawn masks, read as the expert reads its own. An outline
-that the expert withholds, of the heart alone or of all, scores a Dice of 0. Without a ratio a radiograph is left out of
-ratio and AUROC, and lowers the share assessed.
+that figure, and of that of the lungs' areas, left over right. The cardiothoracic ratio's error is against the widths of
+the drawn masks, read as the expert reads its own. An outline that the expert withholds, of the heart alone or of all,
+scores a Dice of 0. Without a ratio a radiograph is left out of ratio and AUROC, and lowers the share assessed.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,7 +22,7 @@ from dicom_io.study import Geometry, Modality, Series, Volume
 from expert_models.codes import CARDIOMEGALY, CARDIOTHORACIC_RATIO, HEART, LUNG
 from expert_models.evaluate import Metric, Progress, bootstrapped, mean_metric
 from expert_models.finding import Finding, Side
-from expert_models.measure import cardiothoracic_ratio, dice
+from expert_models.measure import Mask, cardiothoracic_ratio, dice
 from expert_models.ports import Expert
 from expert_models.train.phantoms import phantom_radiograph
 from expert_models.train.radiographs import Labelled, real_radiographs
@@ -95,6 +95,7 @@ def _anatomy(expert: Expert, radiographs: Iterable[Labelled], progress: Progress
     hearts: list[tuple[float, str]] = []
     errors: list[tuple[float, str]] = []
     assessed: list[tuple[float, str]] = []
+    areas: list[tuple[float, str]] = []
     for number, labelled in enumerate(radiographs, 1):
         masks, ratio = outlined(expert, labelled)
         truth = dict(zip(("right lung", "left lung", "heart"), labelled.masks, strict=True))
@@ -103,6 +104,8 @@ def _anatomy(expert: Expert, radiographs: Iterable[Labelled], progress: Progress
         if both:
             union = truth["right lung"] | truth["left lung"]
             lungs.append((dice(masks["right lung"] | masks["left lung"], union), labelled.patient))
+            if masks["right lung"].any() and masks["left lung"].any():
+                areas.append((abs(_area_ratio(masks) - _area_ratio(truth)), labelled.patient))
         if labelled.known[2]:
             hearts.append((dice(masks["heart"], truth["heart"]), labelled.patient))
         if both and labelled.known[2] and ratio is not None:
@@ -113,9 +116,14 @@ def _anatomy(expert: Expert, radiographs: Iterable[Labelled], progress: Progress
         "cxr_anatomy/lungs/dice": lungs,
         "cxr_anatomy/heart/dice": hearts,
         "cxr_anatomy/ratio/abs_error": errors,
+        "cxr_anatomy/lung_area_ratio/abs_error": areas,
         "cxr_anatomy/assessed": assessed,
     }
     return [mean_metric(name, *zip(*cases, strict=True)) for name, cases in named.items() if cases]
+
+
+def _area_ratio(masks: Mapping[str, Mask]) -> float:
+    return float(masks["left lung"].sum() / masks["right lung"].sum())
 
 
 def outlined(expert: Expert, labelled: Labelled) -> tuple[dict[str, npt.NDArray[np.bool_]], float | None]:

@@ -49,6 +49,29 @@ def cardiothoracic_ratio(right_lung: Mask, left_lung: Mask, heart: Mask) -> floa
     return horizontal_width(heart).pixels / horizontal_width(right_lung | left_lung).pixels
 
 
+def midpoint_between(right: Mask, left: Mask) -> tuple[float, float] | None:
+    """The (row, column) half way between the medial ends of the right and the left clavicle.
+
+    None without both, and where they cross. The patient's right is on the left of the picture.
+    """
+    ends = []
+    for bone, last in ((right, -1), (left, 0)):
+        columns = np.flatnonzero(bone.any(axis=0))
+        if not columns.size:
+            return None
+        column = int(columns[last])
+        ends.append((np.flatnonzero(bone[:, column]).mean(), column))
+    (a, b), (c, d) = ends
+    return (float(a + c) / 2, (b + d) / 2) if b < d else None
+
+
+def middle_of_row(mask: Mask, row: float) -> float | None:
+    """The mean column of a mask in the row nearest to this one; None where it has nothing there."""
+    nearest = round(row)
+    columns = np.flatnonzero(mask[nearest]) if 0 <= nearest < len(mask) else np.zeros(0)
+    return float(columns.mean()) if columns.size else None
+
+
 def probability_above(limit: float, measured: float, bias: float, spread: float) -> float:
     """P(true > limit) for a measurement that is normally distributed about the truth plus bias."""
     return 0.5 * (1 + erf((measured - bias - limit) / (spread * sqrt(2))))

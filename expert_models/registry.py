@@ -19,6 +19,7 @@ PACKAGED = {
     "chest radiograph input": "expert_models.input_check:RadiographInput",
     "chest radiograph": "expert_models.chest_radiograph:ChestRadiograph",
     "chest radiograph findings": "expert_models.chest_findings:ChestFindings",
+    "chest radiograph structures": "expert_models.chest_structures:ChestStructures",
     "chest CT lungs": "expert_models.ct_lungs:ChestCtLungs",
     "chest CT nodules": "expert_models.ct_nodules:CtNodules",
     "chest CT": "expert_models.ct_chest:CtChest",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,17 +77,32 @@ class Segmenter:
 
     def segment(self, picture: npt.NDArray[np.float32]) -> Segmented:
         """Masks of a picture (rows, columns) in [0, 1], at the picture's own resolution."""
+        outlined, maps, box = self.outlined(picture, [label.name for label in self.card.labels])
+        masks = {
+            name: _at_source(maps[name], mask, self.card.label(name).threshold, box)
+            for name, mask in outlined.masks.items()
+        }
+        return Segmented(masks, outlined.confidence, outlined.agreement)
+
+    def outlined(
+        self, picture: npt.NDArray[np.float32], names: Sequence[str]
+    ) -> tuple[Segmented, dict[str, Frame], Letterbox]:
+        """A picture (rows, columns) in [0, 1] in the network's frame: cleaned masks of the labels of these names, the
+        probabilities of all labels by name, each the mean of the picture and its smaller copy, and the way back.
+        """
         rows, columns = self.card.input.size
         frame, box = network_input(picture, (rows, columns))
-        first, second = self.probabilities(frame), _resized(self.probabilities(_resized(frame, SMALLER)), 1 / SMALLER)
+        first, second = self.probabilities(frame), resized(self.probabilities(resized(frame, SMALLER)), 1 / SMALLER)
+        maps = {
+            label.name: (one + other) / 2 for label, one, other in zip(self.card.labels, first, second, strict=True)
+        }
         masks, confidence, agreement = {}, {}, {}
         for label, one, other in zip(self.card.labels, first, second, strict=True):
-            probability = (one + other) / 2
-            shape = single_shape(probability > label.threshold)
-            confidence[label.name] = float(probability[shape].mean()) if shape.any() else 0.0
-            agreement[label.name] = dice(one > label.threshold, other > label.threshold)
-            masks[label.name] = _at_source(probability, shape, label.threshold, box)
-        return Segmented(masks, confidence, agreement)
+            if label.name in names:
+                masks[label.name] = shape = single_shape(maps[label.name] > label.threshold)
+                confidence[label.name] = float(maps[label.name][shape].mean()) if shape.any() else 0.0
+                agreement[label.name] = dice(one > label.threshold, other > label.threshold)
+        return Segmented(masks, confidence, agreement), maps, box
 
     def probabilities(self, frame: Frame) -> Frame:
         """(rows, columns) as `network_input` gives it -> (labels, rows, columns) in [0, 1]."""
@@ -97,7 +112,7 @@ class Segmenter:
         return found
 
 
-def _resized(picture: Frame, factor: float) -> Frame:
+def resized(picture: Frame, factor: float) -> Frame:
     """A frame (..., rows, columns) scaled about its middle in a frame of the same size; black around it."""
     rows, columns = picture.shape[-2:]
     step = 1 / factor

@@ -26,6 +26,8 @@ PICTURE, VOLUME, SLICE, REGION = "<picture>", "<volume>", "<slice>", "<region>"
 MOST_PICTURES = 2
 MOST_SLICES = 4
 MOST_OF_INDICATION = 200  # characters
+# What the model did not learn with, and does not need for what it says; nor the ratio of the lungs' areas.
+UNTOLD = codes.ANATOMY - {codes.LUNG, codes.HEART}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ def brief(
         lines.append(_line("indication", indication[:MOST_OF_INDICATION]))
     regions: list[Region] = []
     for finding in findings:
+        if finding.concept in UNTOLD:
+            continue
         here = [each for each in finding.regions if _is_shown(each, pictures, slices)]
         regions += here
         lines.append(finding_line(finding) + f" {REGION}" * len(here))
@@ -112,8 +116,8 @@ def finding_line(finding: Finding) -> str:
         words.append(wording.percent(finding.probability))
     if finding.reason:
         words.append(scrub(finding.reason))
-    if finding.measurements:
-        words.append(wording.measured(finding.measurements))
+    if told := [each for each in finding.measurements if each.code != codes.LUNG_AREA_RATIO]:
+        words.append(wording.measured(told))
     return _line(*words)
 
 

@@ -1,4 +1,4 @@
-"""What the verifier can read in a sentence: pathologies with their polarity, sides, changes and claims of normality.
+"""What the verifier can read in a sentence: pathologies and devices with polarity, sides, changes, claims of normality.
 
 Rules after the idea of NegEx (Chapman et al., J Biomed Inform 2001;34:301-310, doi 10.1006/jbin.2001.1029): a cue
 before or after a term decides it within the clause, and what is doubted is not denied. The words of change follow the
@@ -85,6 +85,16 @@ PATHOLOGIES: dict[str, str] = {
     r"|al)\b[^.;:]{0,20}\bwiden(?:ed|ing)\b",
 }
 
+DEVICES: dict[str, str] = {  # of which no expert that ships speaks, so that nobody else may
+    "endotracheal tube": r"\b(?:endotracheal|tracheal|tracheostomy|ET) tubes?\b|\bETT\b",
+    "nasogastric tube": r"\b(?:nasogastric|orogastric|gastric|enteric|feeding|NG) tubes?\b",
+    "central venous catheter": r"\bcentral (?:venous )?(?:lines?|catheters?)\b|\bPICC\b",
+    "chest tube": r"\b(?:chest|thoracostomy|pleural) (?:tubes?|drains?)\b",
+    "cardiac pacemaker": r"\bpacemakers?\b|\bdefibrillators?\b",
+    "sternal wire": r"\b(?:sternal|sternotomy) wires?\b",
+    "ecg lead": r"\b(?:ECG|EKG) (?:leads?|electrodes?)\b",
+}
+
 TERM_OF: Mapping[Code, str] = {
     codes.CARDIOMEGALY: "cardiomegaly",
     codes.LUNG_NODULE: "nodule",
@@ -98,7 +108,7 @@ TERM_OF: Mapping[Code, str] = {
     codes.EMPHYSEMA: "emphysema",
 }
 
-COMPILED = {term: re.compile(pattern, re.IGNORECASE) for term, pattern in PATHOLOGIES.items()}
+COMPILED = {term: re.compile(pattern, re.IGNORECASE) for term, pattern in (PATHOLOGIES | DEVICES).items()}
 
 VERB = r"(?:is|are|was|were|has|have|shows?|measures?|lies?|appears?|remains?)"
 CLAUSE_END = re.compile(
@@ -237,7 +247,7 @@ NORMALITY = re.compile(
     r"\b(?:normal|unremarkable)\b|\blungs?(?: fields?)? (?:is|are) (?:well aerated and )?clear\b|\bclear lungs?\b"
     r"|\bno (?:other |acute |significant |focal |further |cardiopulmonary )*(?:abnormalit(?:y|ies)"
     r"|disease|patholog(?:y|ies)|process|findings?)\b"
-    r"|\bwithin normal limits\b|\bhealthy\b",
+    r"|\bwithin normal limits\b|\bhealthy\b|\bmidline\b",
     re.IGNORECASE,
 )
 AMONG_ASSESSED = re.compile(

@@ -142,9 +142,9 @@ def _organs(organs: Sequence[Finding]) -> Iterator[Sentence]:
         parts = [f"the {wording.sided(each)} has {_volume(each)}" for each in lungs]
         yield _sentence(f"{wording.upper_first(wording.listed(parts))}.", lungs)
     for organ in present:
-        if organ.measurements and organ not in lungs:
-            yield _sentence(f"The {wording.sided(organ)} measures: {wording.measured(organ.measurements)}.", [organ])
-    outlined = [each for each in present if not each.measurements]
+        if (told := _told(organ)) and organ not in lungs:
+            yield _sentence(f"The {wording.sided(organ)} measures: {wording.measured(told)}.", [organ])
+    outlined = [each for each in present if not _told(each)]
     if outlined:
         verb = "is" if len(unique(named(each) for each in outlined)) == 1 else "are"
         names = wording.listed(unique(named(each) for each in outlined))
@@ -154,6 +154,11 @@ def _organs(organs: Sequence[Finding]) -> Iterator[Sentence]:
             yield _sentence(f"The {wording.sided(organ)} could not be outlined with confidence.", [organ])
         elif organ.presence is Presence.ABSENT:
             yield _sentence(f"The {wording.sided(organ)} was not found on the images.", [organ])
+
+
+def _told(organ: Finding) -> list[Measurement]:
+    """The measurements of an organ that have a sentence; the areas of lungs stand in the table alone."""
+    return [each for each in organ.measurements if each.code != codes.LUNG_AREA_RATIO]
 
 
 def _volume(lung: Finding) -> str:

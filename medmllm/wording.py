@@ -24,6 +24,7 @@ NOUNS = {
     codes.PULMONARY_EDEMA: "pulmonary edema",
     codes.LUNG: "lung",
     codes.HEART: "heart",
+    codes.AIRWAYS: "trachea",
 }
 COUNTABLE = frozenset({codes.LUNG_NODULE, codes.LUNG_MASS, codes.PLEURAL_EFFUSION, codes.PNEUMOTHORAX})
 IN_THE_LUNG = frozenset(

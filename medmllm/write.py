@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from dicom_io.study import Study
 from expert_models.finding import Code, Comparison, Finding, Presence
-from medmllm import lexicon
+from medmllm import lexicon, wording
 from medmllm.brief import NO_CHEST, NOTHING_MORE
 from medmllm.errors import ModelUnavailable, Ungrounded, WriterError
 from medmllm.lexicon import Polarity
@@ -238,7 +238,8 @@ def _said(base: Report, sentences: Sequence[Sentence]) -> set[str]:
         text = sentence.text.casefold()
         for id_ in sentence.grounding.finding_ids:
             concept = findings[id_].concept
-            if lexicon.term_of(concept) in terms or concept.meaning.casefold() in text:
+            names = (concept.meaning.casefold(), wording.noun(concept).casefold())
+            if lexicon.term_of(concept) in terms or any(name in text for name in names):
                 said.add(id_)
         if any(lexicon.changes(sentence.text)):
             said.update(sentence.grounding.comparison_ids)

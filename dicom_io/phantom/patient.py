@@ -15,10 +15,10 @@ import numpy.typing as npt
 from scipy.spatial import ConvexHull, QhullError
 
 from dicom_io.phantom.anatomy import Anatomy, breathe, draw_anatomy
-from dicom_io.phantom.canvas import Canvas, Texture
+from dicom_io.phantom.canvas import Canvas, Points, Texture
 from dicom_io.phantom.courses import draw_illness, run_course
 from dicom_io.phantom.detail import fine_strands
-from dicom_io.phantom.devices import Device, DeviceKind, draw_device_kinds, place_devices
+from dicom_io.phantom.devices import Device, DeviceKind, carina, draw_device_kinds, place_devices
 from dicom_io.phantom.lesion import Change, Lesion, LesionKind, LesionPlan, draw_kinds, plan_lesions
 from dicom_io.phantom.pathology import Scene, paint_lesion
 from dicom_io.phantom.scene import Chest, lay_out, least_vessel, paint_chest
@@ -50,9 +50,10 @@ class Visit:
     hu: (slices, rows, columns) int16 HU, slices from the feet up. structures: bool masks of the same shape, named
     right_lung, left_lung, heart (the silhouette: pericardium and roots of the great vessels), aorta, liver, abdomen
     (all below the diaphragm), mediastinum (between the lungs' medial borders as outlined on films), ribs, spine,
-    clavicles, scapulae, sternum. A lung is its tissue, diseased or not, without pleural air or fluid. changes: what
-    became of each lesion since the visit before, by tracking id. strands: what a film shows finer than the voxels, and
-    devices: what was put into the patient (neither is in hu); both of varied patients only.
+    clavicles, scapulae, sternum, airways (the lumen of trachea and main bronchi). A lung is its tissue, diseased or
+    not, without pleural air or fluid. changes: what became of each lesion since the visit before, by tracking id.
+    strands: what a film shows finer than the voxels, and devices: what was put into the patient (neither is in hu);
+    both of varied patients only. carina_mm: (3,) LPS, where the trachea parts.
     """
 
     hu: npt.NDArray[np.int16]
@@ -62,6 +63,7 @@ class Visit:
     acquired_on: datetime
     changes: Mapping[str, str]
     is_upright: bool
+    carina_mm: Points
     strands: tuple[Strands, ...] = ()
     devices: tuple[Device, ...] = ()
 
@@ -292,6 +294,7 @@ def _draw_visit(
         acquired_on=plan.days[number],
         changes=MappingProxyType(changes),
         is_upright=upright,
+        carina_mm=canvas.to_patient(carina(chest)[None])[0],
         strands=_strands(scene, planned, plan.trees, lesions, congestion) if varied else (),
         devices=place_devices(seed, number, chest, canvas, plan.devices[number]),
     )

@@ -4,10 +4,7 @@ The beam diverges from a point: a coronal slab at depth d in front of the detect
 the film is the sum of the slabs, each enlarged about the central ray. (The slant of the rays within a slab, below
 0.5 % of path length in a chest at 1.8 m, is left out.) Intensity then follows Beer-Lambert.
 
-The masks are projected from the same voxels, by the convention of radiologists' outlines: a lung's outline runs
-behind the heart and ends at the visible dome of the diaphragm, so what lies behind or below the dome is left out;
-pleural air and fluid belong to the lung field. The heart is the whole cardiac silhouette with the roots of the great
-vessels, up to the arch, and reaches below the dome.
+The masks are projected from the same voxels, see outlines.py.
 """
 
 from __future__ import annotations
@@ -25,6 +22,7 @@ from dicom_io.phantom.film import develop, draw_exposure
 from dicom_io.phantom.lesion import Lesion, LesionKind
 from dicom_io.phantom.look import Look, finish
 from dicom_io.phantom.markers import Marker
+from dicom_io.phantom.outlines import outlines
 from dicom_io.phantom.patient import Visit
 from dicom_io.phantom.strands import Numbers, Points, cast
 
@@ -44,11 +42,11 @@ class Radiograph:
     """One film.
 
     image: (rows, columns) float32 in [0, 1], brighter = denser, upright, the patient's right (lateral: the front) at
-    image left. spacing_mm: at the detector. masks: bool (rows, columns): right_lung, left_lung, heart, and
+    image left. spacing_mm: at the detector. masks: bool (rows, columns): those of outlines.ORGANS, and
     one per lesion and device by tracking id. cardiothoracic_ratio: width of the heart mask over the distance of the
     outermost lung edges, not a number on a lateral film. contrasts: what each lesion but a large heart changes of the
     attenuation along the ray where it changes most. devices, and the (row, column) of the tip of each that has one
-    (tips, by tracking id), which may lie beyond the film's edge. markers: the letters on it.
+    (tips, by tracking id), which may lie beyond the film's edge. markers: the letters on it. carina: (row, column).
     """
 
     image: Array
@@ -61,6 +59,7 @@ class Radiograph:
     devices: tuple[Device, ...] = ()
     tips: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     markers: tuple[Marker, ...] = ()
+    carina: tuple[float, float] = (np.nan, np.nan)
 
     @property
     def visible(self) -> tuple[Lesion, ...]:
@@ -136,7 +135,7 @@ def radiograph(
         beam = replace(beam, tilt=look.tilt)
     field_mm = _field(visit, beam, random, look)
     projector = Projector(visit, beam, rows, field_mm / rows)
-    masks = _masks(visit, projector)
+    masks = outlines(visit, projector)
     lungs = masks["right_lung"] | masks["left_lung"]
     exposure = draw_exposure(random, view) if look is None else look.exposure
     path = projector.integrals(attenuation(visit.hu, exposure.bone_factor))
@@ -161,6 +160,7 @@ def radiograph(
         devices=visit.devices,
         tips=MappingProxyType(tips),
         markers=() if look is None else look.markers,
+        carina=projector.place(visit.carina_mm),
     )
 
 
@@ -213,8 +213,7 @@ def _devices(visit: Visit, projector: Projector) -> tuple[dict[str, Array], dict
             shadow += cast(strands, projector.beam, projector.rows, projector.spacing_mm)
         shadows[device.tracking_id] = shadow
         if device.tip_mm is not None:
-            row, column = projector.beam.at(device.tip_mm[None], projector.rows, projector.spacing_mm)[0][0]
-            tips[device.tracking_id] = (float(row), float(column))
+            tips[device.tracking_id] = projector.place(device.tip_mm)
     return shadows, tips
 
 
@@ -256,6 +255,11 @@ class Projector:
         self._along = depth[0] + depth[1] * np.arange(count)
         self._across = across
         self._z = (float(affine[2, 3]), float(affine[2, 0]))
+
+    def place(self, point_mm: Points) -> tuple[float, float]:
+        """Where a point (3,; LPS mm) falls: fractional (row, column)."""
+        row, column = self.beam.at(point_mm[None], self.rows, self.spacing_mm)[0][0]
+        return float(row), float(column)
 
     def integrals(self, values: npt.NDArray[np.float32 | np.bool_], start: tuple[int, int, int] = (0, 0, 0)) -> Array:
         """Values per mm (slices, rows, columns), cropped from `start` of the grid, summed along rays: (rows, rows)."""
@@ -333,62 +337,3 @@ def _field(visit: Visit, beam: Beam, random: np.random.Generator, look: Look | N
     if beam.is_lateral:  # but air in front and behind
         return min(wanted, 2.0 * float(room[:, 1].min()) * float(beam.magnification(corners[:, 0]).min()))
     return min(wanted, 2.0 * float(room.min()) * float(beam.magnification(corners[:, 1]).min()))
-
-
-def _masks(visit: Visit, projector: Projector) -> dict[str, Mask]:
-    structures = visit.structures
-    abdomen = _below(visit, projector)
-    masks: dict[str, Mask] = {}
-    pleural: dict[str, list[Array]] = {"left": [], "right": []}
-    paths: dict[str, Array] = {}
-    for lesion in visit.lesions:
-        if lesion.kind is not LesionKind.CARDIOMEGALY:
-            paths[lesion.tracking_id] = projector.integrals(lesion.mask, lesion.start)
-        if lesion.kind in (LesionKind.EFFUSION, LesionKind.PNEUMOTHORAX) and lesion.side is not None:
-            beside = lesion.mask & ~structures["mediastinum"][lesion.box]
-            pleural[lesion.side].append(projector.integrals(beside, lesion.start))
-    tissue: dict[str, Array] = {}
-    for side in ("right", "left"):
-        tissue[side] = projector.integrals(structures[f"{side}_lung"])
-        path = projector.integrals(structures[f"{side}_lung"] & ~structures["mediastinum"])
-        for each in pleural[side]:
-            path = path + each
-        masks[f"{side}_lung"] = _largest((path > 8.0) & ~abdomen[side])
-    masks["heart"] = _largest(projector.integrals(structures["heart"]) > 3.0)
-    for lesion in visit.lesions:
-        if lesion.kind is LesionKind.CARDIOMEGALY:
-            masks[lesion.tracking_id] = masks["heart"]
-        else:
-            masks[lesion.tracking_id] = _shadow(lesion, paths[lesion.tracking_id], tissue)
-    return masks
-
-
-def _below(visit: Visit, projector: Projector) -> dict[str, Mask]:
-    """What lies below the visible dome, for each lung: its own in a lateral view, one for both in a frontal one."""
-    abdomen = visit.structures["abdomen"]
-    if not projector.beam.is_lateral:
-        below = projector.integrals(abdomen) > 5.0
-        return {"right": below, "left": below}
-    middle = int(np.clip(np.rint(visit.geometry.to_index([[0.0, 0.0, 0.0]])[0, 2]), 1, abdomen.shape[2] - 1))
-    return {
-        "right": projector.integrals(abdomen[:, :, :middle]) > 5.0,
-        "left": projector.integrals(abdomen[:, :, middle:], (0, 0, middle)) > 5.0,
-    }
-
-
-def _shadow(lesion: Lesion, path: Array, tissue: Mapping[str, Array]) -> Mask:
-    """Where a lesion can be seen: enough of it along the ray; for air, more of it than of lung."""
-    if lesion.kind is LesionKind.PNEUMOTHORAX and lesion.side is not None:
-        return np.asarray((path > 4.0) & (path > tissue[lesion.side]), dtype=bool)
-    least = {LesionKind.NODULE: 1.0, LesionKind.MASS: 2.0, LesionKind.ATELECTASIS: 3.0}.get(lesion.kind, 6.0)
-    return np.asarray(path > min(least, 0.5 * float(path.max())), dtype=bool)
-
-
-def _largest(mask: Mask) -> Mask:
-    """The largest connected part, its holes filled."""
-    labels, count = ndimage.label(mask)
-    if count == 0:
-        return mask
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return np.asarray(ndimage.binary_fill_holes(labels == int(np.argmax(sizes))), dtype=bool)

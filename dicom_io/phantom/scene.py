@@ -28,6 +28,7 @@ STRUCTURES = (
     "clavicles",
     "scapulae",
     "sternum",
+    "airways",
 )
 
 
@@ -121,7 +122,7 @@ def _paint_slab(hu: Array, canvas: Canvas, chest: Chest, texture: Texture) -> tu
     lung_share = canvas.occupancy(cavity) * (1 - heart_share) * (1 - aorta_share)
     lung = (lung_share > 0.5) & (cavity > 0)
     _paint_lung(hu, canvas, anatomy, texture, lung_share, chest.is_upright)
-    lumen = _paint_airways(hu, canvas, chest, lung)
+    airways, lumen = _paint_airways(hu, canvas, chest, lung)
     vessels = canvas.tube_occupancy(chest.vessels[:, :3], chest.vessels[:, 3]) * lung
     np.maximum(hu, hu + vessels * (44 - hu), out=hu)
     structures |= paint_bones(hu, canvas, anatomy, chest.bones, texture)
@@ -131,6 +132,7 @@ def _paint_slab(hu: Array, canvas: Canvas, chest: Chest, texture: Texture) -> tu
         "aorta": aorta_depth > 0,
         "right_lung": lung & (side < 0),
         "left_lung": lung & (side >= 0),
+        "airways": airways,
     }
     return structures, lumen
 
@@ -215,8 +217,8 @@ def _trachea(anatomy: Anatomy) -> Points:
     return np.concatenate(pieces)
 
 
-def _paint_airways(hu: Array, canvas: Canvas, chest: Chest, lung: Mask) -> Array:
-    """Paint trachea, main bronchi and the tree; returns the lumen's share of each voxel."""
+def _paint_airways(hu: Array, canvas: Canvas, chest: Chest, lung: Mask) -> tuple[Mask, Array]:
+    """Paint trachea, main bronchi and the tree; returns the lumen of the first two, and the tree's share of a voxel."""
     depth = canvas.tube_depth(chest.trachea[:, :3], chest.trachea[:, 3])
     blend(hu, canvas.occupancy(depth + 1.6) * (hu > -400), 30.0)
     blend(hu, canvas.occupancy(depth), -995.0)
@@ -225,7 +227,7 @@ def _paint_airways(hu: Array, canvas: Canvas, chest: Chest, lung: Mask) -> Array
     lumen = canvas.tube_occupancy(points, radii)
     np.maximum(hu, hu + 0.8 * walls * (20 - hu), out=hu)
     blend(hu, lumen * lung, -960.0)
-    return lumen
+    return depth > 0, lumen
 
 
 def _carried(

@@ -89,7 +89,7 @@ def exposed(pictures: Tensor, generator: Generator) -> Tensor:
     return (result + noise * _chosen(generator, 0.5, B).view(B, 1, 1, 1)).clamp(0, 1)
 
 
-def with_devices(pictures: Tensor, generator: Generator) -> Tensor:
+def with_devices(pictures: Tensor, generator: Generator, wires: bool = True) -> Tensor:
     """Letters, plates, wires and covered corners, bright or dark."""
     B, _, H, W = pictures.shape
     result = pictures.clone()
@@ -103,7 +103,7 @@ def with_devices(pictures: Tensor, generator: Generator) -> Tensor:
             tone = float(torch.rand(1, generator=generator))
             keep = float(_uniform(generator, 0.0, 0.6, 1))
             result[i, :, top : top + height, left : left + width] = patch * keep + tone * (1 - keep)
-        for _ in range(int(torch.randint(0, 4, (1,), generator=generator))):
+        for _ in range(int(torch.randint(0, 4, (1,), generator=generator)) if wires else 0):
             a, b, c, d = (float(v) for v in _uniform(generator, -1, 1, 4))
             t = columns / W - 0.5
             wire = (b * t + 0.5 * c * torch.sin(6 * t + 3 * d)) * H + H / 2 + a * H / 2
@@ -140,9 +140,12 @@ def with_nodules(pictures: Tensor, lungs: Tensor, sizes: Tensor, generator: Gene
     return pictures + whiter * is_seen, ((thickness > 0) & is_seen).float()
 
 
-def varied(pictures: Tensor, masks: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """One training batch, varied: pictures in [-2, 2] as the network reads them, and masks in [0, 1]."""
+def varied(pictures: Tensor, masks: Tensor, generator: Generator, *, wires: bool = True) -> tuple[Tensor, Tensor]:
+    """One training batch, varied: pictures in [-2, 2] as the network reads them, and masks in [0, 1], lungs first.
+
+    wires: whether some are painted, which the masks do not know of.
+    """
     pictures, masks = moved(pictures, masks, generator)
     lungs = masks[:, :2].amax(dim=1, keepdim=True)
-    pictures = with_devices(exposed(diseased(pictures, lungs, generator), generator), generator)
+    pictures = with_devices(exposed(diseased(pictures, lungs, generator), generator), generator, wires)
     return (pictures - 0.5) * 4, masks

@@ -95,19 +95,35 @@ def train(
     The GPU is used when there is one. out: a folder for the checkpoint, from which an interrupted run of the same plan
     goes on. ValueError when the checkpoint there is of another plan.
     """
+    network = start or new_network(plan)
+    checkpoint = out / "cxr-anatomy.checkpoint.safetensors"
+    return fit(network, lambda step: _batch(groups, plan, step), plan, checkpoint, progress)
+
+
+def fit(
+    network: LightUNet,
+    batch: Callable[[int], tuple[Tensor, Tensor, Tensor]],
+    plan: Plan,
+    checkpoint: Path,
+    progress: Progress,
+) -> tuple[LightUNet, Curve]:
+    """Train a network of overlapping masks to the end of its plan; what `train` returns.
+
+    batch: pictures (B, 1, H, W), masks (B, C, H, W) in [0, 1] and known (B, C) of a step.
+    """
     device = training_device()
-    network = (start or new_network(plan)).train().to(device)
+    network = network.train().to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=0.02, betas=(0.9, 0.98))
-    run = Training(out / "cxr-anatomy.checkpoint.safetensors", network, optimizer, plan)
+    run = Training(checkpoint, network, optimizer, plan)
     for step in range(run.done, plan.steps):
         for group in optimizer.param_groups:
             group["lr"] = plan.rate * _schedule(step, plan.steps)
-        pictures, masks, known = (each.to(device) for each in _batch(groups, plan, step))
+        pictures, masks, known = (each.to(device) for each in batch(step))
         torch.manual_seed(plan.seed * 1_000_003 + step)  # stochastic depth draws from torch's own generator
         with half_precision(device, depthwise=True):
             logits = network(pictures.contiguous(memory_format=torch.channels_last))
-        loss = segmentation_loss(logits.float(), masks, known)
+        loss = segmentation_loss(logits.float().contiguous(), masks, known)  # with channels last ten times as slow
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 3.0)

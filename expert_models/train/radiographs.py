@@ -36,12 +36,9 @@ class Labelled:
 
 def real_radiographs(pack: Path, wanted: Callable[[str], bool]) -> Iterator[Labelled]:
     """The rows of a cxr_anatomy pack whose split is wanted. A class that is not listed for a row is unknown."""
-    with (pack / "index.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if wanted(row.get("split", ""))]
-    for row in rows:
+    for row in rows_where(pack, wanted):
         picture = opened(pack / row["file"])
-        with Image.open(pack / row["mask"]) as image:
-            bits = np.asarray(image).astype(np.int64)
+        bits = drawn_bits(pack / row["mask"])
         masks = np.stack([(bits >> bit) & 1 == 1 for bit in _BITS.values()])
         classes = row["classes"].split("|")
         right, left, heart = (key in classes for key in _BITS)
@@ -54,6 +51,18 @@ def real_radiographs(pack: Path, wanted: Callable[[str], bool]) -> Iterator[Labe
             masks=masks,
             known=(right, left, heart),
         )
+
+
+def rows_where(pack: Path, wanted: Callable[[str], bool]) -> list[dict[str, str]]:
+    """The rows of a pack's index whose split is wanted."""
+    with (pack / "index.csv").open(encoding="utf-8", newline="") as file:
+        return [row for row in csv.DictReader(file) if wanted(row.get("split", ""))]
+
+
+def drawn_bits(path: Path) -> npt.NDArray[np.int64]:
+    """A mask of a cxr_anatomy pack, (rows, columns): one bit for each class, as its classes.json lists them."""
+    with Image.open(path) as image:
+        return np.asarray(image).astype(np.int64)
 
 
 def opened(path: Path) -> npt.NDArray[np.float32]:

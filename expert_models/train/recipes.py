@@ -18,6 +18,7 @@ CT_NODULES = "ct-nodules"
 CT_NODULE_ATTRIBUTES = "ct-nodule-attributes"
 CXR_INPUT = "cxr-input"
 CXR_FINDINGS = "cxr-findings"
+CXR_STRUCTURES = "cxr-structures"
 CT_CHEST = "ct-chest"
 CALIBRATION_SCANS = 16
 CALIBRATION_CHESTS = 100
@@ -33,6 +34,7 @@ def train_experts(data: Path | None, out: Path, only: str | None, progress: Prog
         CXR_INPUT: _cxr_input,
         CXR_ANATOMY: _cxr_anatomy,
         CXR_FINDINGS: _cxr_findings,
+        CXR_STRUCTURES: _cxr_structures,
         CT_NODULES: _ct_nodules,
         CT_NODULE_ATTRIBUTES: _ct_nodule_attributes,
         CT_CHEST: _ct_chest,
@@ -70,6 +72,21 @@ def _cxr_findings(data: Path | None, out: Path, progress: Progress) -> Path:
         values = calibrate(packaged_card(CXR_FINDINGS), network, data / "cxr_nih", progress)
     publish(card, weights, network.state_dict(), values, [])
     draw_curve(curve, "Findings network: sides, films and maps, mean of 20 steps", out / "cxr-findings-curve.png")
+    return weights
+
+
+def _cxr_structures(data: Path | None, out: Path, progress: Progress) -> Path:
+    from expert_models.card import packaged_card
+    from expert_models.train.cxr_structures import train_structures
+    from expert_models.train.publish import draw_curve, publish
+    from expert_models.train.structures_calibration import calibrate
+
+    network, curve = train_structures(data, out, progress)
+    card, weights = out / f"{CXR_STRUCTURES}.toml", out / f"{CXR_STRUCTURES}.safetensors"
+    shutil.copyfile(CARDS / card.name, card)
+    alarms = calibrate(packaged_card(CXR_STRUCTURES), network, data, progress)
+    publish(card, weights, network.state_dict(), alarms, [])
+    draw_curve(curve, "Structures network: cross-entropy + Dice, mean of 20 steps", out / "cxr-structures-curve.png")
     return weights
 
 

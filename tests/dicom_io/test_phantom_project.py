@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dicom_io.phantom.lesion import Lesion
+from dicom_io.phantom.outlines import ORGANS
 from dicom_io.phantom.patient import LesionKind, Visit, draw_patient
 from dicom_io.phantom.project import (
     VISIBLE,
@@ -38,7 +39,7 @@ def sphere_visit(centre_mm: tuple[float, float, float], radius_mm: float) -> tup
     at_mm = Geometry(affine).to_patient(np.argwhere(np.ones((120, 120, 120)))) - np.array(centre_mm)
     ball = (np.linalg.norm(at_mm, axis=1) < radius_mm).reshape(120, 120, 120)
     hu = np.full(ball.shape, -1000, dtype=np.int16)
-    nothing = Visit(hu, Geometry(affine), {}, (), datetime(2024, 1, 1), {}, True)
+    nothing = Visit(hu, Geometry(affine), {}, (), datetime(2024, 1, 1), {}, True, np.zeros(3))
     return nothing, ball
 
 
@@ -124,12 +125,38 @@ def test_what_a_lesion_adds_is_its_path_times_its_attenuation(visit: Visit) -> N
     lungs = np.zeros(ball.shape, bool)
     lungs[20:100, 20:100, 20:100] = True
     names = {"right_lung": lungs & ~ball, "left_lung": lungs & ~ball}
-    names |= {"mediastinum": ~lungs, "heart": ball, "abdomen": np.zeros_like(lungs)}
+    names |= {"mediastinum": ~lungs, "heart": ball}
+    names |= dict.fromkeys(("abdomen", "airways", "ribs", "clavicles"), np.zeros_like(lungs))
     for hu, added in ((30, 0.40), (-630, 0.09)):  # solid, and ground glass: 24 x 0.0196 x 0.19
         voxels = np.where(ball, hu, np.where(lungs, -820, 0)).astype(np.int16)
         shown = radiograph(replace(nothing, hu=voxels, structures=names, lesions=(solid,)), rows=128, seed=1)
         assert shown.contrasts["ball"] == pytest.approx(added, rel=0.1)
         assert shown.visible == ((solid,) if added > VISIBLE else ())
+
+
+def test_the_outlines_lie_as_in_a_chest(film: Radiograph) -> None:
+    masks = film.masks
+    assert set(ORGANS) <= set(masks)
+    places = {name: np.argwhere(masks[name]).mean(axis=0) for name in ORGANS}
+    row, column = film.carina
+    assert masks["airways"][round(row), round(column)]
+    assert places["airways"][0] < row + 10, "the trachea is above the carina, the main bronchi just below"
+    assert places["right_clavicle"][1] < column < places["left_clavicle"][1], "the patient's right is at image left"
+    assert max(places[f"{side}_clavicle"][0] for side in ("right", "left")) < places["right_lung"][0]
+    lungs = masks["right_lung"] | masks["left_lung"]
+    assert not (lungs & masks["abdomen"]).any(), "the lungs end at the diaphragm"
+    assert masks["abdomen"][-1].any()
+    assert (masks["ribs"] & lungs).sum() > 0.2 * lungs.sum(), "ribs cross the lungs"
+
+
+def test_a_point_falls_where_the_beam_takes_it() -> None:
+    """By hand, as for the ball above: 59.52 mm to the patient's left and 47.62 mm up, on pixels of 2 mm."""
+    nothing, _ = sphere_visit((0.0, 0.0, 0.0), 12.0)
+    row, column = Projector(nothing, Beam("AP", 1000.0, 100.0, (0.0, 0.0)), 100, 2.0).place(
+        np.array([50.0, -60.0, 40.0])
+    )
+    assert row == pytest.approx(49.5 - 47.62 / 2, abs=0.01)
+    assert column == pytest.approx(49.5 + 59.52 / 2, abs=0.01)
 
 
 def test_a_pneumothorax_widens_no_lung_outline(visit: Visit, film: Radiograph) -> None:

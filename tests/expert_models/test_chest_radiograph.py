@@ -15,6 +15,7 @@ from expert_models.codes import (
     CARDIOTHORACIC_RATIO,
     HEART,
     LUNG,
+    LUNG_AREA_RATIO,
     MILLIMETER,
     PIXEL,
     THORACIC_DIAMETER,
@@ -67,6 +68,12 @@ def test_lungs_and_heart_of_an_unseen_phantom_are_outlined(examined: Any, phanto
         (HEART, None),
         (CARDIOMEGALY, None),
     ]
+    true_ratio = phantom.masks[0].sum() / phantom.masks[1].sum()
+    right, left = (each.measurement(LUNG_AREA_RATIO) for each in findings[:2])
+    assert right is not None
+    assert left is not None
+    assert right.value == pytest.approx(true_ratio, rel=0.05)
+    assert left.value == pytest.approx(1 / right.value)
     for finding, truth in zip(findings, phantom.masks, strict=False):
         (region,) = finding.regions
         crop = kept[region.mask_key]

@@ -24,7 +24,7 @@ def visit(make: Any, names: list[str]) -> Visit:
     kind = LesionKind.NODULE
     lesions = tuple(Lesion(name, kind, "right", None, "solid", 20, 20, 8.0, PLACES[name], mask) for name in names)
     volume = make.ct("1.2", 20).volume
-    return Visit(volume.voxels, volume.geometry, {}, lesions, datetime(2025, 1, 1), {}, False)
+    return Visit(volume.voxels, volume.geometry, {}, lesions, datetime(2025, 1, 1), {}, False, np.zeros(3))
 
 
 def at(make: Any, name: str, number: int, uid: str) -> Finding:

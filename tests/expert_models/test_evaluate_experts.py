@@ -78,6 +78,7 @@ def test_masks_are_scored_by_hand_and_training_rows_left_out(tmp_path: Path, spl
         "cxr_anatomy/lungs/dice": (1.0, 2),
         "cxr_anatomy/heart/dice": (2 / 3, 1),
         "cxr_anatomy/ratio/abs_error": (0.02, 1),
+        "cxr_anatomy/lung_area_ratio/abs_error": (0.0, 2),
         "cxr_anatomy/assessed": (1.0, 2),
     }
     assert expert.asked == 2

@@ -113,3 +113,31 @@ def test_the_calibration_error_by_hand() -> None:
     # Bin 0.2: two films at 0.25, one has it: |0.5 - 1|. Bin 0.9: two at 0.95, both have it: |1.9 - 2|. Over 4 films.
     error = calibration_error(np.array([0.25, 0.25, 0.95, 0.95]), np.array([True, False, True, True]))
     assert error == pytest.approx((0.5 + 0.1) / 4)
+
+
+def test_regions_are_held_against_drawn_ground_glass_and_consolidation(tmp_path: Path) -> None:
+    """The map is rows 64 to 127 and columns 0 to 63 of the picture. One film's mask is the lower half of it: 2/3."""
+    folder = tmp_path / "cxr_anatomy"
+    folder.mkdir()
+    grey = np.tile(np.linspace(100, 140, 256).astype(np.uint8), (256, 1))
+    rows = {
+        "half": ("val", "all", 16),
+        "whole": ("val", "all", 32),
+        "seen": ("train", "all", 16),
+        "lungs": ("val", "", 16),
+    }
+    with (folder / "index.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, ("file", "mask", "patient", "split", "annotated"))
+        table.writeheader()
+        for name, (split, annotated, bit) in rows.items():
+            mask = np.zeros((256, 256), np.uint16)
+            mask[96 if name == "half" else 64 : 128, :64] = bit
+            Image.fromarray(grey).save(folder / f"{name}.png")
+            Image.fromarray(mask).save(folder / f"{name}-mask.png")
+            table.writerow(
+                {"file": f"{name}.png", "mask": f"{name}-mask.png", "patient": name, "split": split}
+                | {"annotated": annotated}
+            )
+    (metric,) = evaluate_films(Brightness(), tmp_path)
+    assert (metric.name, metric.n) == ("cxr_opacity/mask/dice", 2)
+    assert metric.value == pytest.approx((2 / 3 + 1) / 2, abs=0.04)
