@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,7 +25,7 @@ def hold_freed_memory() -> None:
     """Make the weights that ship, again or on your own data."""
     # A step frees and asks for the same gigabytes. glibc hands large blocks back to the kernel, which gives them out
     # again page by page: half of a step on a processor. Another C library has no mallopt, and nothing is done.
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         for name, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, KEPT_BYTES), (M_TOP_PAD, ASKED_BYTES)):
             mallopt(name, value)

@@ -38,7 +38,7 @@ def main() -> None:
         if isinstance(read, str):
             print(f"phantom {case.patient}: {read}", flush=True)
             continue
-        overlaps = {name: dice(read.at_source(read.mask(name)), case.masks[name]) for name in ORGANS}
+        overlaps = {name: dice(read.at_source(read.organ(name)), case.masks[name]) for name in ORGANS}
         print(f"phantom {case.patient}: {', '.join(f'{n} {value:.2f}' for n, value in overlaps.items())}", flush=True)
         films.append((float(np.mean(list(overlaps.values()))), case, read))
     films.sort(key=lambda each: -each[0])
@@ -51,7 +51,7 @@ def main() -> None:
 def drawn(case: Case, read: Structures) -> Image.Image:
     picture = Image.fromarray((case.picture * 255).astype(np.uint8)).convert("RGB").resize((SIDE, SIDE))
     shown = [("#ffe000", case.masks[name]) for name in ORGANS if name != "ribs"]
-    shown += [(colour, read.at_source(read.mask(name))) for name, colour in ORGANS.items()]
+    shown += [(colour, read.at_source(read.organ(name))) for name, colour in ORGANS.items()]
     for colour, mask in [*shown, ("#a080ff", read.at_source(read.diaphragm()))]:
         picture.paste(colour, mask=edge_of(mask))
     return picture

@@ -44,6 +44,7 @@ LUNGS_AND_HEART = ("right lung", "left lung", "heart")
 ORGANS = ("airways", "right clavicle", "left clavicle")
 DIAPHRAGM_FROM = "abdomen"  # whose upper edge it is
 CARINA = "carina"
+RIBS = "ribs"
 EDGE = 1.5  # frame pixels to either side of the diaphragm's line
 SPECK = 12  # frame pixels below which a part of a structure is left out
 
@@ -56,8 +57,10 @@ class Structures:
     thresholds: Mapping[str, float]
     box: Letterbox
 
-    def mask(self, label: str) -> Mask:
-        """Where a structure is in the frame, without specks."""
+    def organ(self, label: str) -> Mask:
+        """Where a structure is in the frame: its largest part, of ribs all but specks."""
+        if label != RIBS:
+            return self.part(label)
         numbered, sizes = self._parts(label)
         return np.asarray((sizes >= SPECK)[numbered])
 
@@ -142,11 +145,7 @@ class ChestStructures:
         read = self.read(np.asarray(series.volume.voxels[0], dtype=np.float32))
         if isinstance(read, str):
             return [Finding("f1", each, Presence.NOT_ASSESSED, self.tag, reason=read) for each in self.concepts]
-        return self.findings(read, series, masks)
-
-    def findings(self, read: Structures, series: Series, masks: Masks) -> list[Finding]:
-        """What a reading of the series' picture says."""
-        found = {name: read.part(name) for name in ORGANS} | {DIAPHRAGM_FROM: read.diaphragm()}
+        found = {name: read.organ(name) for name in ORGANS} | {DIAPHRAGM_FROM: read.diaphragm()}
         return [self._outlined(name, read.at_source(mask), read, series, masks) for name, mask in found.items()]
 
     def read(self, picture: npt.NDArray[np.float32]) -> Structures | str:
@@ -179,18 +178,12 @@ class ChestStructures:
         (_, middle), (_, column) = shift
         if abs(column - middle) < self.card.calibration["least_shift"] * read.width:
             return None
-        return self._length(read, series, LEFTWARD_SHIFT if column > middle else RIGHTWARD_SHIFT, *shift)
-
-    def _length(
-        self, read: Structures, series: Series, code: Code, start: tuple[float, float], stop: tuple[float, float]
-    ) -> Measurement:
-        """A length between two points of the frame, in mm where the spacing is known and in pixels where it is not."""
-        ends = read.box.to_source([start, stop])
+        code = LEFTWARD_SHIFT if column > middle else RIGHTWARD_SHIFT
         geometry = series.volume.geometry
-        unit, size = (MILLIMETER, geometry.spacing_mm[1:]) if geometry.is_calibrated else (PIXEL, (1.0, 1.0))
-        (a, b), (c, d) = ends.tolist()
-        line = Line(series.uid, (0.0, a, b), (0.0, c, d), series.source[0])
-        return Measurement(code, float(np.hypot((a - c) * size[0], (b - d) * size[1])), unit, (line,))
+        unit, size = (MILLIMETER, geometry.spacing_mm[2]) if geometry.is_calibrated else (PIXEL, 1.0)
+        start, stop = read.box.to_source(shift).tolist()
+        line = Line(series.uid, (0.0, *start), (0.0, *stop), series.source[0])
+        return Measurement(code, abs(stop[1] - start[1]) * size, unit, (line,))
 
     def _loaded(self) -> Segmenter:
         # Here and not above: naming the expert must not cost the seconds that torch and MONAI take to load.

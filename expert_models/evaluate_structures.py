@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from expert_models.chest_structures import CARINA, DIAPHRAGM_FROM, ORGANS, ChestStructures, Structures
+from expert_models.chest_structures import CARINA, DIAPHRAGM_FROM, ORGANS, RIBS, ChestStructures, Structures
 from expert_models.evaluate import Metric, Progress, mean_metric
 from expert_models.evaluate_radiographs import as_series, is_held_out
 from expert_models.measure import Mask, dice, middle_of_row, midpoint_between
 from expert_models.preprocess import Letterbox
 from expert_models.train.radiographs import drawn_bits, opened, rows_where
-from expert_models.train.structure_films import DRAWN, FRAME, drawn_phantom, masks_of
+from expert_models.train.structure_films import DEVICES, DRAWN, FRAME, drawn_phantom, masks_of
 
 PHANTOM_ROWS = 768  # twice the frame, so that the way back counts
 
@@ -77,7 +77,7 @@ def phantom_cases(seeds: Iterable[int]) -> Iterator[Case]:
     """Phantoms as they are drawn for training, of other seeds and twice as fine."""
     for seed in seeds:
         film = drawn_phantom(seed, PHANTOM_ROWS)
-        masks = {label_of(name): mask for name, mask in masks_of(film).items()}
+        masks = {label_of(name): mask for name, mask in masks_of(film).items() if name not in DEVICES}
         middle = midpoint_between(masks["right clavicle"], masks["left clavicle"])
         row = (middle[0] + film.carina[0]) / 2 if middle else 0.0
         column = middle_of_row(masks["airways"], row)
@@ -109,15 +109,15 @@ def real_cases(pack: Path) -> Iterator[Case]:
 
 def label_of(channel: str) -> str:
     """The card's label of a channel of the training films."""
-    return "ECG leads" if channel == "ecg_leads" else channel.replace("_", " ")
+    return channel.replace("_", " ")
 
 
 def _outlines(read: Structures | None, case: Case) -> Iterator[tuple[str, float]]:
-    for name in (*ORGANS, "ribs"):
+    for name in (*ORGANS, RIBS):
         if name in case.masks:
             yield (
                 f"{name.replace(' ', '_')}/dice",
-                dice(read.at_source(read.mask(name)), case.masks[name]) if read else 0.0,
+                dice(read.at_source(read.organ(name)), case.masks[name]) if read else 0.0,
             )
     if case.mm:
         true = case.masks[DIAPHRAGM_FROM]

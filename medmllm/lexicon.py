@@ -85,7 +85,7 @@ PATHOLOGIES: dict[str, str] = {
     r"|al)\b[^.;:]{0,20}\bwiden(?:ed|ing)\b",
 }
 
-DEVICES: dict[str, str] = {  # of which no expert that ships speaks, so that nobody else may
+DEVICES: dict[str, str] = {  # of which no expert that ships speaks, so that a sentence on them rests on nothing
     "endotracheal tube": r"\b(?:endotracheal|tracheal|tracheostomy|ET) tubes?\b|\bETT\b",
     "nasogastric tube": r"\b(?:nasogastric|orogastric|gastric|enteric|feeding|NG) tubes?\b",
     "central venous catheter": r"\bcentral (?:venous )?(?:lines?|catheters?)\b|\bPICC\b",
@@ -247,7 +247,7 @@ NORMALITY = re.compile(
     r"\b(?:normal|unremarkable)\b|\blungs?(?: fields?)? (?:is|are) (?:well aerated and )?clear\b|\bclear lungs?\b"
     r"|\bno (?:other |acute |significant |focal |further |cardiopulmonary )*(?:abnormalit(?:y|ies)"
     r"|disease|patholog(?:y|ies)|process|findings?)\b"
-    r"|\bwithin normal limits\b|\bhealthy\b|\bmidline\b",
+    r"|\bwithin normal limits\b|\bhealthy\b|\b(?:is|are|lies?|remains?) (?:in the )?midline\b",
     re.IGNORECASE,
 )
 AMONG_ASSESSED = re.compile(

@@ -275,7 +275,7 @@ def _unsupported(text: str, sentence: Sentence, named: Sequence[Mention], cited:
         return "cites nothing"
     if sentence.section is Section.COMPARISON and sentence.grounding.attributes:
         return None
-    theirs = () if rests_on_places(sentence) else named
+    theirs = [each for each in named if each.term in lexicon.DEVICES] if rests_on_places(sentence) else named
     if wrong := _says_nothing(text, named, sentence, cited) or _quality(text, theirs, cited):
         return wrong
     for mention in theirs:

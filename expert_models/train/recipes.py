@@ -84,8 +84,8 @@ def _cxr_structures(data: Path | None, out: Path, progress: Progress) -> Path:
     network, curve = train_structures(data, out, progress)
     card, weights = out / f"{CXR_STRUCTURES}.toml", out / f"{CXR_STRUCTURES}.safetensors"
     shutil.copyfile(CARDS / card.name, card)
-    alarms = calibrate(packaged_card(CXR_STRUCTURES), network, data, progress)
-    publish(card, weights, network.state_dict(), alarms, [])
+    limits = calibrate(packaged_card(CXR_STRUCTURES), network, data, progress)
+    publish(card, weights, network.state_dict(), limits, [])
     draw_curve(curve, "Structures network: cross-entropy + Dice, mean of 20 steps", out / "cxr-structures-curve.png")
     return weights
 

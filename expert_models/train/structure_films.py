@@ -1,7 +1,7 @@
 """Films for the structures network: phantoms on which everything is known, and real films without any device.
 
 Real films tell lungs and heart, and airways where they were drawn. Those on which a device was drawn are left out: they
-are few, and the only real ones there are to test on. On the others every device that the annotators drew is absent.
+are few, and are kept to test on. On the others every device that the annotators drew is absent.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from expert_models.train.radiographs import drawn_bits, opened, rows_where
 
 FRAME = (384, 384)  # of the network's input, as its card says
 DEVICES = tuple(kind.value for kind in DeviceKind)
-CHANNELS = (*ORGANS, "carina", *DEVICES)  # in the card's order
+CHANNELS = (*ORGANS, "carina", *DEVICES)  # the card has them in this order, but for the devices
 DRAWN = {  # bits of the pack's masks, and what we call them; lungs, heart, airways, devices
     "right_lung": 0,
     "left_lung": 1,
@@ -47,7 +47,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Film:
-    """One framed film. picture: (H, W) in 8 bits. bits: (H, W), bit k is channel k. known: (K) weights in [0, 1]."""
+    """One framed film. picture: (H, W) in 8 bits. bits: (H, W), bit k is channel k. known: (K) 0 or 1."""
 
     name: str
     picture: npt.NDArray[np.uint8]

@@ -133,7 +133,7 @@ def read_of(**shown: np.ndarray) -> Structures:
 def test_specks_are_left_out() -> None:
     line, speck = block((100, 101), (100, 160)), block((300, 303), (20, 23))
     read = read_of(ribs=line | speck, carina=speck)
-    assert (read.mask("ribs") == line).all()
+    assert (read.organ("ribs") == line).all()
     assert not read.part("carina").any()
     assert read.centre("carina") is None
 

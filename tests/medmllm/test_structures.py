@@ -40,6 +40,7 @@ def test_organs_are_measured_or_outlined(make, texts) -> None:
         ("The trachea shows a leftward shift of 14 mm.", None),
         ("The trachea shows a leftward shift of 4 mm.", CheckKind.NUMBER),
         ("The trachea is midline.", CheckKind.UNSUPPORTED),
+        ("The trachea shows a leftward shift of 14 mm from the midline.", None),
         ("The trachea is outlined, and no NG tube is present.", CheckKind.UNSUPPORTED),
         ("An endotracheal tube ends in the trachea.", CheckKind.UNSUPPORTED),
         ("The trachea holds the tip of a central venous line.", CheckKind.UNSUPPORTED),
@@ -50,6 +51,14 @@ def test_what_is_said_of_trachea_and_devices_is_checked(make, text: str, kind: C
     said = check(Sentence(text, Section.FINDINGS, Grounding(("f1",))), report)
     failed = [each.kind for each in said.checks if each.verdict is Verdict.FAILED]
     assert failed == ([kind] if kind else [])
+
+
+def test_a_device_that_a_model_alone_sees_is_not_said(make) -> None:
+    study = make.film()
+    report = WRITER.write(study, [], [], [])
+    for text, verdict in (("There is a nodule.", Verdict.PASSED), ("There is an endotracheal tube.", Verdict.FAILED)):
+        seen = Sentence(text, Section.FINDINGS, Grounding(regions=(make.region(study, (0, 10, 20), (1, 60, 90)),)))
+        assert {e.kind: e.verdict for e in check(seen, report, study).checks}[CheckKind.UNSUPPORTED] is verdict
 
 
 def test_the_brief_tells_what_the_model_learned_with(make) -> None:
