@@ -89,14 +89,14 @@ def evaluate_experts(source: str, *, limit: int | None = None, progress: Progres
     from expert_models.evaluate_inputs import evaluate_inputs
     from expert_models.evaluate_nodule_attributes import evaluate_attributes
     from expert_models.evaluate_radiographs import evaluate_packs, evaluate_phantoms
-    from expert_models.evaluate_structures import evaluate_structures
+    from expert_models.evaluate_structures import evaluate_structures, phantom_cases, real_cases
     from expert_models.registry import packaged_experts
 
     expert = ChestRadiograph()
     if source.startswith("phantom:"):
         metrics = evaluate_phantoms(expert, phantom_seeds(source), limit, progress)
         metrics += evaluate_findings_on_phantoms(ChestFindings(), expert, phantom_seeds(source), limit, progress)
-        metrics += evaluate_structures(ChestStructures(), source, phantom_seeds(source), limit, progress)
+        metrics += evaluate_structures(ChestStructures(), phantom_cases(phantom_seeds(source)), limit, progress)
         metrics += evaluate_compare(packaged_experts(), phantom_seeds(source), limit, progress)
         metrics += evaluate_emphysema(phantom_seeds(source), limit, progress)
     else:
@@ -105,7 +105,7 @@ def evaluate_experts(source: str, *, limit: int | None = None, progress: Progres
             raise ValueError(f"{source} is neither a folder nor a range phantom:START-STOP")
         metrics = evaluate_packs(expert, folder, limit, progress)
         metrics += evaluate_films(ChestFindings(), folder, limit, progress)
-        metrics += evaluate_structures(ChestStructures(), source, limit=limit, progress=progress)
+        metrics += evaluate_structures(ChestStructures(), real_cases(folder / "cxr_anatomy"), limit, progress)
     metrics += evaluate_ct(source, limit=limit, progress=progress)
     metrics += evaluate_ct_chest(source, limit=limit, progress=progress)
     metrics += evaluate_inputs(packaged_experts(), source, limit, progress)

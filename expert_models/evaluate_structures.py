@@ -6,8 +6,9 @@ Real films are the held-out ones of cxr_anatomy on which everything was drawn. A
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -41,36 +42,19 @@ class Case:
     mm: float = 0.0
 
 
-@dataclass
-class Tally:
-    """Values of one figure, each with its patient."""
-
-    values: list[float] = field(default_factory=list)
-    patients: list[str] = field(default_factory=list)
-
-    def add(self, value: float, patient: str) -> None:
-        """One more case."""
-        self.values.append(value)
-        self.patients.append(patient)
-
-
 def evaluate_structures(
-    expert: ChestStructures, source: str, seeds: Iterable[int] = (), limit: int | None = None,
-    progress: Progress | None = None,
-) -> list[Metric]:  # fmt: skip
-    """Every figure on phantoms of these seeds or, without seeds, on the pack cxr_anatomy in a folder."""
-    cases = phantom_cases(seeds) if seeds else real_cases(Path(source) / "cxr_anatomy")
-    tallies: dict[str, Tally] = {}
+    expert: ChestStructures, cases: Iterable[Case], limit: int | None = None, progress: Progress | None = None
+) -> list[Metric]:
+    """Every figure on these films; none without a film."""
+    figures: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
     for number, case in enumerate(islice(cases, limit), 1):
         read = None if expert.refuses(as_series(case.picture, case.view)) else expert.read(case.picture)
         known = None if isinstance(read, str) else read
         for name, value in (*_outlines(known, case), *_lengths(known, case)):
-            tallies.setdefault(name, Tally()).add(value, case.patient)
+            figures[name].append((value, case.patient))
         if progress and number % 10 == 0:
             progress(f"{number} films read for structures")
-    return [
-        mean_metric(f"cxr_structures/{name}", tally.values, tally.patients) for name, tally in sorted(tallies.items())
-    ]
+    return [mean_metric(f"cxr_structures/{name}", *zip(*of, strict=True)) for name, of in sorted(figures.items())]
 
 
 def phantom_cases(seeds: Iterable[int]) -> Iterator[Case]:
@@ -115,10 +99,8 @@ def label_of(channel: str) -> str:
 def _outlines(read: Structures | None, case: Case) -> Iterator[tuple[str, float]]:
     for name in (*ORGANS, RIBS):
         if name in case.masks:
-            yield (
-                f"{name.replace(' ', '_')}/dice",
-                dice(read.at_source(read.organ(name)), case.masks[name]) if read else 0.0,
-            )
+            overlap = dice(read.at_source(read.organ(name)), case.masks[name]) if read else 0.0
+            yield f"{name.replace(' ', '_')}/dice", overlap
     if case.mm:
         true = case.masks[DIAPHRAGM_FROM]
         mine = read.at_source(read.part(DIAPHRAGM_FROM)) if read else np.zeros(true.shape, bool)

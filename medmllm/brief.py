@@ -26,7 +26,7 @@ PICTURE, VOLUME, SLICE, REGION = "<picture>", "<volume>", "<slice>", "<region>"
 MOST_PICTURES = 2
 MOST_SLICES = 4
 MOST_OF_INDICATION = 200  # characters
-# What the model did not learn with, and does not need for what it says; nor the ratio of the lungs' areas.
+# Organs that the model did not learn with, and does not need for what it says. Nor is it told the lungs' areas.
 UNTOLD = codes.ANATOMY - {codes.LUNG, codes.HEART}
 
 

@@ -23,7 +23,8 @@ from dicom_io.phantom.look import draw_look
 from dicom_io.phantom.patient import draw_patient
 from dicom_io.phantom.project import Radiograph, radiograph
 from expert_models.findings_reader import halves_of_chest
-from expert_models.preprocess import Letterbox, even_tone
+from expert_models.preprocess import Letterbox
+from expert_models.train.radiographs import in_frame, packed
 
 FRAME = (384, 384)  # of the network's input, as its card says
 LABELS = ("opacity", "effusion", "pneumothorax", "nodule", "mass", "atelectasis", "edema")  # in the card's order
@@ -131,10 +132,10 @@ def from_phantom(seed: int, film: Radiograph) -> Film:
             label = LABELS.index(KINDS[lesion.kind])
             masks[label] |= film.masks[lesion.tracking_id]
             sides[label, [SIDES.index(lesion.side)] if lesion.side else [0, 1]] = 1
-    picture, box = _framed(film.image.astype(np.float32))
+    picture, box = in_frame(film.image.astype(np.float32), FRAME)
     halves = _halves(film.masks["right_lung"], film.masks["left_lung"], box)
     laid = [box.lay(mask.astype(np.float32)) > _least(mask, box) for mask in masks]
-    return known_film(f"phantom {seed}", picture, _packed([*halves, *laid]), sides)
+    return known_film(f"phantom {seed}", picture, packed([*halves, *laid]), sides)
 
 
 def known_film(name: str, picture: npt.NDArray[np.uint8], bits: Uint16, sides: Float32) -> Film:
@@ -207,7 +208,7 @@ def _real(
     hint: tuple[float, float],
 ) -> Film:
     labels = len(LABELS)
-    picture, box = _framed(source)
+    picture, box = in_frame(source, FRAME)
     halves = _halves(*lungs, box)
     field = box.lay((lungs[0] | lungs[1]).astype(np.float32)) > 0.5
     masks = np.zeros((labels, *FRAME), bool)
@@ -234,13 +235,8 @@ def _real(
     read = f"read {row['rsna']}" if row["rsna"] else f"mined {_hints(row)}"
     return Film(
         Path(row["file"]).name, f"{read} {row['view']}", picture,
-        _packed([*halves, *masks, field]), sides, sides_weight, whole, weight, drawn,
+        packed([*halves, *masks, field]), sides, sides_weight, whole, weight, drawn,
     )  # fmt: skip
-
-
-def _framed(source: Float32) -> tuple[npt.NDArray[np.uint8], Letterbox]:
-    box = Letterbox((source.shape[0], source.shape[1]), FRAME)
-    return (box.lay(even_tone(source)) * 255).round().astype(np.uint8), box
 
 
 def _halves(right_lung: Mask, left_lung: Mask, box: Letterbox) -> Mask:
@@ -259,10 +255,3 @@ def _boxed(drawn: Mapping[str, str], source: tuple[int, ...], box: Letterbox) ->
     mask = np.zeros(box.frame, bool)
     mask[max(0, round(top)) : round(bottom), max(0, round(left)) : round(right)] = True
     return mask
-
-
-def _packed(masks: Sequence[Mask]) -> Uint16:
-    bits = np.zeros(masks[0].shape, np.uint16)
-    for number, mask in enumerate(masks):
-        bits |= mask.astype(np.uint16) << number
-    return bits

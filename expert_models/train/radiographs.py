@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,3 +76,17 @@ def framed(labelled: Labelled, size: tuple[int, int]) -> tuple[npt.NDArray[np.fl
     box = Letterbox((labelled.picture.shape[0], labelled.picture.shape[1]), size)
     masks = np.stack([box.lay(mask.astype(np.float32)) for mask in labelled.masks])
     return box.lay(even_tone(labelled.picture))[None], masks
+
+
+def in_frame(picture: npt.NDArray[np.float32], size: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], Letterbox]:
+    """A picture (rows, columns) in [0, 1] laid into the network's frame, tones evened, in 8 bits; and the way back."""
+    box = Letterbox((picture.shape[0], picture.shape[1]), size)
+    return (box.lay(even_tone(picture)) * 255).round().astype(np.uint8), box
+
+
+def packed(masks: Sequence[npt.NDArray[np.bool_]]) -> npt.NDArray[np.uint16]:
+    """At most sixteen masks (H, W) as the bits of one picture, the first the lowest."""
+    bits = np.zeros(masks[0].shape, np.uint16)
+    for number, mask in enumerate(masks):
+        bits |= mask.astype(np.uint16) << number
+    return bits

@@ -18,10 +18,9 @@ from dicom_io.phantom.look import draw_look
 from dicom_io.phantom.outlines import ORGANS
 from dicom_io.phantom.patient import draw_patient
 from dicom_io.phantom.project import Radiograph, radiograph
-from expert_models.preprocess import Letterbox, even_tone
 from expert_models.train.cxr_anatomy import Progress
 from expert_models.train.findings_films import phantom_kinds
-from expert_models.train.radiographs import drawn_bits, opened, rows_where
+from expert_models.train.radiographs import drawn_bits, in_frame, opened, packed, rows_where
 
 FRAME = (384, 384)  # of the network's input, as its card says
 DEVICES = tuple(kind.value for kind in DeviceKind)
@@ -68,7 +67,7 @@ def drawn_phantom(seed: int, rows: int = FRAME[0]) -> Radiograph:
 
 
 def masks_of(film: Radiograph) -> dict[str, Mask]:
-    """The masks (rows, columns) of all CHANNELS; what is not there is empty."""
+    """The masks (rows, columns) of all CHANNELS, in their order; what is not there is empty."""
     nothing = np.zeros(film.image.shape, bool)
     masks = dict.fromkeys(CHANNELS, nothing) | {name: film.masks[name] for name in ORGANS}
     rows, columns = np.indices(film.image.shape)
@@ -84,9 +83,9 @@ def phantoms(seeds: Iterable[int], kept: Path, progress: Progress) -> Iterator[F
         path = kept / f"{seed}-{RULES}.npz"
         if not path.is_file():
             film = drawn_phantom(seed)
-            picture, _ = framed(film.image.astype(np.float32))
+            picture, _ = in_frame(film.image.astype(np.float32), FRAME)
             partial = path.with_suffix(".partial.npz")
-            np.savez_compressed(partial, picture=picture, bits=packed(masks_of(film)))
+            np.savez_compressed(partial, picture=picture, bits=packed(list(masks_of(film).values())))
             partial.replace(path)
         with np.load(path) as arrays:
             yield Film(f"phantom {seed}", arrays["picture"], arrays["bits"], np.ones(len(CHANNELS), np.float32))
@@ -100,25 +99,11 @@ def real_films(pack: Path) -> Iterator[Film]:
         bits = drawn_bits(pack / row["mask"])
         if (bits >> min(DRAWN[name] for name in DEVICES if name in DRAWN)).any():
             continue
-        picture, box = framed(opened(pack / row["file"]))
+        picture, box = in_frame(opened(pack / row["file"]), FRAME)
         known = np.zeros(len(CHANNELS), np.float32)
         masks = {name: np.zeros(FRAME, bool) for name in CHANNELS}
         for name, bit in DRAWN.items():
             mask = bits >> bit & 1 == 1
             masks[name] = box.lay(mask.astype(np.float32)) > 0.5
             known[CHANNELS.index(name)] = row["annotated"] == "all" if name in DEVICES else mask.any()
-        yield Film(Path(row["file"]).name, picture, packed(masks), known)
-
-
-def framed(source: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.uint8], Letterbox]:
-    """A picture in [0, 1] as the network sees it, in 8 bits, and how to get back."""
-    box = Letterbox((source.shape[0], source.shape[1]), FRAME)
-    return (box.lay(even_tone(source)) * 255).round().astype(np.uint8), box
-
-
-def packed(masks: dict[str, Mask]) -> Uint16:
-    """Masks (H, W) of all CHANNELS as bits."""
-    bits = np.zeros(masks[CHANNELS[0]].shape, np.uint16)
-    for number, name in enumerate(CHANNELS):
-        bits |= masks[name].astype(np.uint16) << number
-    return bits
+        yield Film(Path(row["file"]).name, picture, packed(list(masks.values())), known)

@@ -12,7 +12,6 @@ from PIL import Image
 from torch import nn
 
 from dicom_io.phantom.devices import DeviceKind
-from expert_models import evaluate_structures as evaluate_module
 from expert_models.card import packaged_card
 from expert_models.chest_structures import ChestStructures, Structures
 from expert_models.evaluate import Metric
@@ -145,23 +144,22 @@ def named(metrics: Sequence[Metric]) -> dict[str, Metric]:
 
 
 def test_what_is_not_read_counts_as_missed(drawn: Path) -> None:
-    metrics = named(evaluate_structures(Blind(), str(drawn.parent)))
+    metrics = named(evaluate_structures(Blind(), real_cases(drawn)))
     assert {name: (each.value, each.n) for name, each in metrics.items()} == {"airways/dice": (0, 1)}
 
 
-def test_errors_are_in_millimetres_and_what_is_missed_has_a_share(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_are_in_millimetres_and_what_is_missed_has_a_share() -> None:
     """All is seen four rows too low: edges and points are off by 4 rows, lengths across by none."""
     cases = list(phantom_cases([1_000_001]))
     (case,) = cases
-    monkeypatch.setattr(evaluate_module, "phantom_cases", lambda seeds: iter(cases))
-    metrics = named(evaluate_structures(Seeing(cases, 4), "phantom:0-1", seeds=range(1)))
+    metrics = named(evaluate_structures(Seeing(cases, 4), cases))
     off = 4 * case.mm
     assert metrics["carina/abs_error_mm"].value == pytest.approx(off, abs=0.5 * off)
     assert metrics["diaphragm/abs_error_mm"].value == pytest.approx(off, abs=0.3 * off)
     assert metrics["tracheal_shift/abs_error_mm"].value < off
     assert metrics["carina/found"].value == metrics["tracheal_shift/measured"].value == 1
     assert 0.8 < metrics["right_clavicle/dice"].value < 1
-    blind = named(evaluate_structures(Blind(), "phantom:0-1", seeds=range(1)))
+    blind = named(evaluate_structures(Blind(), cases))
     for name in ("carina/found", "tracheal_shift/measured", "diaphragm/found"):
         assert blind[name].value == 0
     assert "carina/abs_error_mm" not in blind
